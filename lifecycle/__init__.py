@@ -1,0 +1,1 @@
+"""pushcert: the lifecycle of MDM push certificates, from CSR to proven isolation."""

@@ -1,0 +1,263 @@
+"""The vendor's tables: public certificates, requests and facts; no private key, no token.
+
+Invariants that the database itself holds: one active certificate and at most one open
+renewal per customer (partial unique indexes), one customer per topic, serial and public key
+(``claim``), one outbox row per rung of a ladder, one next audit entry.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from lifecycle.clock import require_utc
+from lifecycle.vendor.facts import OPEN_STATES
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+_IS_OPEN = "state IN ({})".format(", ".join(f"'{s}'" for s in sorted(OPEN_STATES)))
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; refuses naive ones, gives back aware ones on every database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database: UTC; without a zone where the database keeps none (SQLite)."""
+        if value is None:
+            return None
+        instant = require_utc(value)
+        return instant.replace(tzinfo=None) if dialect.name == "sqlite" else instant
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database: always aware, UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class VendorTable(SQLModel, registry=registry()):
+    """Base of the vendor's tables, with metadata of its own."""
+
+
+VendorTable.metadata.naming_convention = NAMING
+
+
+def _instant(*, index: bool = False, nullable: bool = True) -> Any:
+    return Field(
+        default=None, sa_column=Column(UtcDateTime(), index=index, nullable=nullable)
+    )
+
+
+class Customer(VendorTable, table=True):
+    """One customer of the vendor (or the vendor's own canary tenant)."""
+
+    __tablename__: ClassVar[Any] = "customer"
+
+    id: int | None = Field(default=None, primary_key=True)
+    slug: str = Field(unique=True, max_length=64)
+    name: str = Field(max_length=200)
+    email: str = Field(max_length=254)
+    apple_account: str | None = Field(default=None, max_length=254)
+    kind: str = Field(default="customer", max_length=16)
+    created_at: datetime = _instant(nullable=False)
+    paused_at: datetime | None = _instant()
+    paused_reason: str | None = Field(default=None, max_length=500)
+    offboarded_at: datetime | None = _instant()
+    next_action_at: datetime | None = _instant(index=True)
+    """When the planner must look again; the due query runs on its index."""
+
+
+class Certificate(VendorTable, table=True):
+    """A push certificate, public part. ``state``: received, active, superseded, rejected."""
+
+    __tablename__: ClassVar[Any] = "certificate"
+    __table_args__ = (
+        Index(
+            "uq_certificate_one_active",
+            "customer_id",
+            unique=True,
+            sqlite_where=text("state = 'active'"),
+            postgresql_where=text("state = 'active'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    customer_id: int = Field(foreign_key="customer.id", index=True)
+    renewal_id: int | None = Field(default=None, foreign_key="renewal.id", index=True)
+    state: str = Field(max_length=16)
+    topic: str = Field(max_length=255)
+    serial: str = Field(max_length=64)
+    common_name: str = Field(max_length=255)
+    issuer: str = Field(max_length=500)
+    fingerprint: str = Field(unique=True, max_length=64)
+    key_fingerprint: str = Field(max_length=64)
+    not_before: datetime = _instant(nullable=False)
+    not_after: datetime = _instant(index=True, nullable=False)
+    der: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    names_responder: bool = False
+    recorded_at: datetime = _instant(nullable=False)
+    activated_at: datetime | None = _instant()
+    superseded_at: datetime | None = _instant()
+    revoked_at: datetime | None = _instant()
+    revocation_checked_at: datetime | None = _instant()
+
+
+class Claim(VendorTable, table=True):
+    """What belongs to one customer alone: a topic, a serial (with issuer), a public key."""
+
+    __tablename__: ClassVar[Any] = "claim"
+
+    kind: str = Field(primary_key=True, max_length=16)
+    value: str = Field(primary_key=True, max_length=600)
+    customer_id: int = Field(foreign_key="customer.id", index=True)
+
+
+class Renewal(VendorTable, table=True):
+    """One pass from "a new certificate is wanted" to "it is active"."""
+
+    __tablename__: ClassVar[Any] = "renewal"
+    __table_args__ = (
+        Index(
+            "uq_renewal_one_open",
+            "customer_id",
+            unique=True,
+            sqlite_where=text(_IS_OPEN),
+            postgresql_where=text(_IS_OPEN),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    customer_id: int = Field(foreign_key="customer.id", index=True)
+    state: str = Field(max_length=16)
+    reason: str = Field(max_length=32)
+    opened_at: datetime = _instant(nullable=False)
+    csr_received_at: datetime | None = _instant()
+    signed_at: datetime | None = _instant()
+    delivered_at: datetime | None = _instant()
+    ended_at: datetime | None = _instant()
+    asked_at: datetime | None = _instant()
+    csr: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    request: str | None = Field(default=None, sa_column=Column(Text))
+    signer_fingerprint: str | None = Field(default=None, max_length=64)
+    request_dies_at: datetime | None = _instant()
+    blocked_code: str | None = Field(default=None, max_length=64)
+    blocked_message: str | None = Field(default=None, max_length=1000)
+    blocked_at: datetime | None = _instant()
+
+
+class Signer(VendorTable, table=True):
+    """An MDM signing certificate with its chain; the key is in the signer's directory only."""
+
+    __tablename__: ClassVar[Any] = "signer"
+
+    id: int | None = Field(default=None, primary_key=True)
+    fingerprint: str = Field(unique=True, max_length=64)
+    common_name: str = Field(max_length=255)
+    not_before: datetime = _instant(nullable=False)
+    not_after: datetime = _instant(nullable=False)
+    """Of the whole chain: the earliest end in it."""
+    expires_first: str = Field(max_length=255)
+    """Common name of the certificate in the chain that ends first."""
+    chain: str = Field(sa_column=Column(Text, nullable=False))
+    imported_at: datetime = _instant(nullable=False)
+    retired_at: datetime | None = _instant()
+
+
+class IsolationCheck(VendorTable, table=True):
+    """One isolation check: ordered, then judged from the evidence that the instance sent."""
+
+    __tablename__: ClassVar[Any] = "isolation_check"
+    __table_args__ = (
+        Index(
+            "uq_isolation_check_one_ordered",
+            "customer_id",
+            unique=True,
+            sqlite_where=text("verdict IS NULL"),
+            postgresql_where=text("verdict IS NULL"),
+        ),
+        Index("ix_isolation_check_latest", "customer_id", "concluded_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    customer_id: int = Field(foreign_key="customer.id")
+    certificate_id: int = Field(foreign_key="certificate.id")
+    ordered_at: datetime = _instant(nullable=False)
+    asked_at: datetime | None = _instant()
+    concluded_at: datetime | None = _instant()
+    verdict: str | None = Field(default=None, max_length=16)
+    why: str | None = Field(default=None, max_length=1000)
+    answers: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+
+class TokenClaim(VendorTable, table=True):
+    """Fingerprint of a device token that an instance knows; two owners are a breach."""
+
+    __tablename__: ClassVar[Any] = "token_claim"
+
+    fingerprint: str = Field(primary_key=True, max_length=64)
+    customer_id: int = Field(primary_key=True, foreign_key="customer.id")
+
+
+class OutboxMessage(VendorTable, table=True):
+    """A message that is owed to somebody; written with the decision, sent afterwards."""
+
+    __tablename__: ClassVar[Any] = "outbox"
+    __table_args__ = (UniqueConstraint("ladder", "rung"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    dedupe_key: str = Field(unique=True, max_length=200)
+    kind: str = Field(max_length=32)
+    customer_id: int | None = Field(default=None, foreign_key="customer.id", index=True)
+    renewal_id: int | None = Field(default=None, foreign_key="renewal.id")
+    ladder: str | None = Field(default=None, max_length=64)
+    rung: str | None = Field(default=None, max_length=32)
+    recipients: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    copies: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    subject: str = Field(max_length=500)
+    body: str = Field(sa_column=Column(Text, nullable=False))
+    attach_request: bool = False
+    created_at: datetime = _instant(nullable=False)
+    next_attempt_at: datetime | None = _instant(index=True)
+    """None once the message is sent or given up."""
+    attempts: int = 0
+    sent_at: datetime | None = _instant()
+    given_up_at: datetime | None = _instant()
+    last_error: str | None = Field(default=None, max_length=1000)
+
+
+class AuditEntry(VendorTable, table=True):
+    """One entry of the hash-chained audit log; never changed, never removed."""
+
+    __tablename__: ClassVar[Any] = "audit"
+
+    seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    at: datetime = _instant(nullable=False)
+    actor: str = Field(max_length=200)
+    action: str = Field(max_length=64)
+    subject: str = Field(max_length=200)
+    detail: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    previous: str = Field(max_length=64)
+    hash: str = Field(max_length=64)

@@ -1,0 +1,348 @@
+"""What is owed to one customer now: a pure function from facts, policy and the clock.
+
+Level-triggered: the same facts give the same answer however they came about, so a worker
+that was killed anywhere goes on by planning again. Every rule about renewals is here; the
+worker only carries out. See docs/operations.md for the same rules in prose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lifecycle.vendor.facts import (
+    CertificateFacts,
+    CustomerFacts,
+    CustomerKind,
+    Policy,
+    RenewalFacts,
+    RenewalReason,
+    RenewalState,
+    Status,
+    Verdict,
+)
+from lifecycle.vendor.ladder import (
+    Rung,
+    current_rung,
+    delivery_ladder,
+    expiry_ladder,
+    next_rung_at,
+    owed_rung,
+)
+
+SIGNER_MISSING = "signer_missing"
+SIGNER_EXPIRED = "signer_expired"
+SIGNER_NOT_YET_VALID = "signer_not_yet_valid"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRenewal:
+    """Open a renewal; there is none."""
+
+    reason: RenewalReason
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRenewal:
+    """Close the open renewal; nothing is owed to this customer any more."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskForCsr:
+    """The instance owes a CSR."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskForActivation:
+    """The instance owes the activation of a certificate that the vendor has accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskForProbes:
+    """The instance owes the probes of an isolation check (ordered first, if need be)."""
+
+    order: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """Sign the CSR; ``again`` when an earlier request died with its signer."""
+
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand the request to the customer. ``rung`` is the rung that this message stands for."""
+
+    rung: Rung | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """Send the reminder of this rung.
+
+    ``customer_can_act`` is False while there is no request to upload: then the message goes
+    to vendor ops alone, because only they can do something about it.
+    """
+
+    rung: Rung
+    customer_can_act: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRevocation:
+    """Ask the issuer's OCSP responder about the active certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The renewal cannot go on; say why."""
+
+    code: str
+    message: str
+
+
+Action = (
+    OpenRenewal
+    | CancelRenewal
+    | AskForCsr
+    | AskForActivation
+    | AskForProbes
+    | SignRequest
+    | Deliver
+    | Remind
+    | CheckRevocation
+    | Block
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, in order, and when to look again (None: not before something happens)."""
+
+    actions: tuple[Action, ...]
+    wake_at: datetime | None
+
+
+def opens_at(active: CertificateFacts, slug: str, policy: Policy) -> datetime:
+    """When the renewal of this certificate opens by itself.
+
+    The window's start plus a share of the spread fixed by the customer's slug, so that
+    customers who started on one day do not all fall due on one day, and so that the answer
+    is the same on every machine and after every restart.
+    """
+    share = int.from_bytes(hashlib.sha256(slug.encode()).digest()[:8], "big") / 2**64
+    # Whole seconds: sub-second instants would survive a database round trip only by luck.
+    offset = timedelta(seconds=int(share * policy.spread.total_seconds()))
+    return active.not_after - policy.window + offset
+
+
+def status(facts: CustomerFacts, policy: Policy, now: datetime) -> Status:
+    """Where the customer stands at ``now``."""
+    if facts.paused:
+        return Status.PAUSED
+    if facts.active is None:
+        return Status.NO_CERTIFICATE
+    if facts.active.revoked_at is not None and facts.active.revoked_at <= now:
+        return Status.REVOKED
+    if facts.active.not_after <= now:
+        return Status.EXPIRED
+    if facts.active.not_after - now <= policy.urgent:
+        return Status.URGENT
+    if opens_at(facts.active, facts.slug, policy) <= now:
+        return Status.DUE
+    return Status.OK
+
+
+def ladder(facts: CustomerFacts, policy: Policy) -> tuple[Rung, ...]:
+    """The ladder this customer is on: by the active certificate's end, or by the hand-over
+    of the first request when there is no certificate yet."""
+    if facts.active is not None:
+        return expiry_ladder(facts.active.not_after, policy.ladder)
+    if facts.renewal is not None and facts.renewal.delivered_at is not None:
+        return delivery_ladder(facts.renewal.delivered_at, policy.ladder)
+    return ()
+
+
+def plan(facts: CustomerFacts, policy: Policy, now: datetime) -> Plan:
+    """Everything that is owed to one customer at ``now``.
+
+    Args:
+        facts: the customer as stored.
+        policy: the vendor's choices.
+        now: aware UTC.
+
+    Returns:
+        The actions in the order to carry them out, and the instant of the next look. An
+        action that changes the facts is followed by planning again, so a plan holds at most
+        one step of a renewal.
+    """
+    if facts.offboarded or facts.paused:
+        cancel = facts.offboarded and facts.renewal is not None
+        return Plan((CancelRenewal("customer off-boarded"),) if cancel else (), None)
+    actions = (*_renewal_step(facts, policy, now), *_upkeep(facts, policy, now))
+    return Plan(actions, _wake_at(facts, policy, now))
+
+
+def _renewal_step(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Action]:
+    renewal = facts.renewal
+    if renewal is None:
+        reason = _reason_to_open(facts, policy, now)
+        if reason is not None:
+            yield OpenRenewal(reason)
+        return
+    if renewal.received:
+        if _may_ask(renewal.asked_at, policy, now):
+            yield AskForActivation()
+        return
+    match renewal.state:
+        case RenewalState.REQUESTED:
+            if _may_ask(renewal.asked_at, policy, now):
+                yield AskForCsr()
+            yield from _reminder(facts, policy, now, customer_can_act=False)
+        case RenewalState.CSR_RECEIVED:
+            yield from _sign(facts, policy, now, again=False)
+        case RenewalState.SIGNED:
+            if _request_is_dead(renewal, now):
+                yield from _sign(facts, policy, now, again=True)
+            else:
+                yield Deliver(owed_rung(ladder(facts, policy), facts.told, now))
+        case RenewalState.DELIVERED:
+            if _request_is_dead(renewal, now):
+                yield from _sign(facts, policy, now, again=True)
+            else:
+                yield from _reminder(facts, policy, now, customer_can_act=True)
+
+
+def _reason_to_open(facts: CustomerFacts, policy: Policy, now: datetime) -> RenewalReason | None:
+    match status(facts, policy, now):
+        case Status.NO_CERTIFICATE:
+            return RenewalReason.INITIAL
+        case Status.REVOKED:
+            return RenewalReason.REVOKED
+        case Status.OK | Status.PAUSED:
+            return None
+        case Status.URGENT if facts.active and opens_at(facts.active, facts.slug, policy) > now:
+            # A policy may call customers urgent before it opens their renewal; the window wins.
+            return None
+        case _:
+            return RenewalReason.EXPIRY
+
+
+def _sign(facts: CustomerFacts, policy: Policy, now: datetime, *, again: bool) -> Iterator[Action]:
+    obstacle = signer_obstacle(facts, now)
+    if obstacle is None:
+        yield SignRequest(again)
+        return
+    if facts.renewal is None or facts.renewal.blocked_code != obstacle.code:
+        yield obstacle
+    yield from _reminder(facts, policy, now, customer_can_act=False)
+
+
+def signer_obstacle(facts: CustomerFacts, now: datetime) -> Block | None:
+    """Why nothing can be signed at ``now``, as a block of the renewal; None if it can be."""
+    signer = facts.signer
+    if signer is None:
+        return Block(
+            SIGNER_MISSING,
+            "There is no MDM signing certificate. Import one with `pushcert signer import`.",
+        )
+    if signer.not_after <= now:
+        return Block(
+            SIGNER_EXPIRED,
+            f"The MDM signing certificate or its chain expired on {signer.not_after:%Y-%m-%d}."
+            " Get a new one from the developer portal and run `pushcert signer import`.",
+        )
+    if signer.not_before > now:
+        return Block(
+            SIGNER_NOT_YET_VALID,
+            f"The MDM signing certificate is not valid before {signer.not_before:%Y-%m-%d}."
+            " Wait until then or import the one that is in force.",
+        )
+    return None
+
+
+def _request_is_dead(renewal: RenewalFacts, now: datetime) -> bool:
+    return renewal.request_dies_at is not None and renewal.request_dies_at <= now
+
+
+def _reminder(
+    facts: CustomerFacts, policy: Policy, now: datetime, *, customer_can_act: bool
+) -> Iterator[Action]:
+    rung = owed_rung(ladder(facts, policy), facts.told, now)
+    if rung is not None:
+        yield Remind(rung, customer_can_act)
+
+
+def _upkeep(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Action]:
+    if facts.active is None or status(facts, policy, now) in (Status.EXPIRED, Status.REVOKED):
+        return
+    if _revocation_due_at(facts.active, policy) <= now and facts.active.names_responder:
+        yield CheckRevocation()
+    if facts.kind is CustomerKind.CANARY:
+        return
+    due_at = _isolation_due_at(facts, policy)
+    if due_at <= now and _may_ask(facts.isolation.asked_at, policy, now):
+        yield AskForProbes(order=not facts.isolation.ordered)
+
+
+def _may_ask(asked_at: datetime | None, policy: Policy, now: datetime) -> bool:
+    return asked_at is None or asked_at + policy.instance_retry <= now
+
+
+def _revocation_due_at(active: CertificateFacts, policy: Policy) -> datetime:
+    checked = active.revocation_checked_at
+    return active.activated_at if checked is None else checked + policy.revocation_every
+
+
+def _isolation_due_at(facts: CustomerFacts, policy: Policy) -> datetime:
+    assert facts.active is not None  # noqa: S101  (callers look at customers with one)
+    checked = facts.isolation.concluded_at
+    if facts.isolation.ordered or checked is None or checked < facts.active.activated_at:
+        return facts.active.activated_at
+    sure = facts.isolation.verdict is Verdict.ISOLATED
+    return checked + (policy.isolation_every if sure else policy.isolation_retry)
+
+
+def _wake_at(facts: CustomerFacts, policy: Policy, now: datetime) -> datetime | None:
+    """The first instant after ``now`` at which ``plan`` can answer differently by itself."""
+    return min((at for at in _turning_points(facts, policy, now) if at > now), default=None)
+
+
+def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[datetime]:
+    renewal, active, signer = facts.renewal, facts.active, facts.signer
+    rung_at = next_rung_at(ladder(facts, policy), now)
+    if renewal is not None:
+        if rung_at is not None:
+            yield rung_at
+        if renewal.request_dies_at is not None:
+            yield renewal.request_dies_at
+        if renewal.asked_at is not None and (
+            renewal.received or renewal.state is RenewalState.REQUESTED
+        ):
+            yield renewal.asked_at + policy.instance_retry
+    if signer is not None:
+        # A renewal that waits for the signature learns here that the signer came into force.
+        yield signer.not_before
+    if active is None:
+        return
+    if renewal is None:
+        yield opens_at(active, facts.slug, policy)
+        yield active.not_after
+    if active.not_after > now and active.revoked_at is None:
+        if active.names_responder:
+            yield _revocation_due_at(active, policy)
+        if facts.kind is not CustomerKind.CANARY:
+            yield _isolation_due_at(facts, policy)
+            if facts.isolation.ordered and facts.isolation.asked_at is not None:
+                yield facts.isolation.asked_at + policy.instance_retry
+
+
+def told_until(facts: CustomerFacts, policy: Policy, now: datetime) -> Rung | None:
+    """The rung that stands at ``now``, told or not; what ``remind --explain`` shows."""
+    return current_rung(ladder(facts, policy), now)

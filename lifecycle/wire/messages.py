@@ -1,0 +1,175 @@
+"""The messages between an instance and the vendor: the whole of what may cross.
+
+None of them has room for a private key or a device token. Tokens and keys appear only as
+SHA-256 fingerprints. Which customer a message speaks for is never in the message: the
+receiving side knows it from the link's credential. All times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field
+
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Message(BaseModel):
+    """Base of everything that crosses: immutable, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Probe(StrEnum):
+    """The four test pushes of an isolation check."""
+
+    OWN = "own"
+    FOREIGN_TOKEN = "foreign_token"
+    FOREIGN_TOPIC = "foreign_topic"
+    UNKNOWN_TOKEN = "unknown_token"
+
+
+class ProbeAnswer(Message):
+    """What APNs answered to one probe; no token, no key.
+
+    Attributes:
+        probe: which of the four.
+        topic: the ``apns-topic`` that was sent.
+        token_fingerprint: SHA-256 fingerprint of the token that was addressed.
+        status: HTTP status, or None when no answer came.
+        reason: APNs's reason string, or None (a 200 has none).
+        fault: when no answer came: the code of the fault (``apns_unreachable``,
+            ``certificate_refused``, …); None when APNs answered.
+        apns_id: the ``apns-id`` of the answer, for Apple's support.
+        at: when the answer came.
+    """
+
+    probe: Probe
+    topic: str
+    token_fingerprint: Sha256Hex
+    status: int | None = None
+    reason: str | None = None
+    fault: str | None = None
+    apns_id: str | None = None
+    at: AwareDatetime
+
+
+class CsrOrder(Message):
+    """The vendor wants a CSR for this renewal; the subject it should carry."""
+
+    renewal_id: int
+    email: str
+    common_name: str
+    country: str = "US"
+
+
+class SignedRequest(Message):
+    """The push certificate request, ready for the portal, and how to use it there.
+
+    Attributes:
+        request: the Base64 text to upload, as it stands.
+        renew_serial: serial (hex) of the certificate to press *Renew* beside; None means
+            that there is none yet and *Create a Certificate* is right.
+        renew_common_name, renew_not_after: of that certificate, as the portal shows them.
+        apple_account: the Apple Account to sign in with; None when it is not known.
+    """
+
+    renewal_id: int
+    request: str
+    renew_serial: str | None = None
+    renew_common_name: str | None = None
+    renew_not_after: AwareDatetime | None = None
+    apple_account: str | None = None
+
+
+class ReceivedCertificate(Message):
+    """A certificate that the vendor has accepted and the instance has not activated yet."""
+
+    renewal_id: int
+    certificate: str
+    """PEM, one certificate."""
+
+
+class ProbeOrder(Message):
+    """The vendor wants an isolation check. ``check_id`` comes back with the evidence."""
+
+    check_id: int
+
+
+class Work(Message):
+    """All that the vendor wants from this instance now; empty when nothing is owed."""
+
+    csr: CsrOrder | None = None
+    request: SignedRequest | None = None
+    received: ReceivedCertificate | None = None
+    probes: ProbeOrder | None = None
+
+
+class CsrSubmission(Message):
+    """A CSR made for a renewal. ``csr`` is DER; it travels as Base64."""
+
+    renewal_id: int
+    csr: Base64Bytes
+
+
+class CertificateSubmission(Message):
+    """A certificate that came from the portal, public part only.
+
+    Attributes:
+        certificate: PEM, one certificate.
+        accept_new_topic: the new topic, typed by a person who knows that every device must
+            re-enrol; None refuses a changed topic.
+    """
+
+    certificate: str
+    accept_new_topic: str | None = None
+
+
+class CertificateReceipt(Message):
+    """The vendor has recorded the certificate against this renewal (or had already)."""
+
+    renewal_id: int
+    fingerprint: Sha256Hex
+
+
+class Activation(Message):
+    """The instance now pushes with this certificate.
+
+    ``own_push`` is the answer that proved it, or None where there was no device to push to
+    or the old certificate was already dead.
+    """
+
+    kind: Literal["activation"] = "activation"
+    renewal_id: int
+    fingerprint: Sha256Hex
+    own_push: ProbeAnswer | None = None
+
+
+class Evidence(Message):
+    """The answers of one isolation check, and fingerprints of all tokens of the instance.
+
+    Attributes:
+        fault: why no probe could be made (``no_canary``, ``no_other_tenant``, …), else None.
+        token_fingerprints: of every device the instance knows, so that the vendor can see
+            that no two customers share one.
+    """
+
+    kind: Literal["evidence"] = "evidence"
+    check_id: int
+    fingerprint: Sha256Hex
+    answers: tuple[ProbeAnswer, ...] = ()
+    fault: str | None = None
+    token_fingerprints: tuple[Sha256Hex, ...] = ()
+
+
+class Setback(Message):
+    """The instance cannot go on with a renewal just now, and why; shown as ``blocked_by``."""
+
+    kind: Literal["setback"] = "setback"
+    renewal_id: int
+    code: str
+    message: str
+
+
+Report = Annotated[Activation | Evidence | Setback, Field(discriminator="kind")]
