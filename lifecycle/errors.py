@@ -82,6 +82,10 @@ class Refused(PushcertError):
         return tuple(f.code for f in self.findings)
 
 
+class InternalFault(PushcertError):
+    """pushcert contradicts itself: a defect, to be reported with the log."""
+
+
 class AttentionNeeded(PushcertError):
     """The command did its work and what it found needs a person (breach, ``--fail-on``)."""
 

@@ -87,7 +87,7 @@ class Policy:
         isolation_every: how often isolation is checked while the certificate is active.
         isolation_retry: how soon an inconclusive or breached check is made again.
         revocation_every: how often the issuer is asked whether it revoked the certificate.
-        instance_retry: how soon an instance that owes something is asked again.
+        retry: how soon something that is owed and could not be done is tried again.
     """
 
     window: timedelta = timedelta(days=45)
@@ -97,7 +97,12 @@ class Policy:
     isolation_every: timedelta = timedelta(days=7)
     isolation_retry: timedelta = timedelta(hours=6)
     revocation_every: timedelta = timedelta(days=1)
-    instance_retry: timedelta = timedelta(hours=1)
+    retry: timedelta = timedelta(hours=1)
+
+    def __post_init__(self) -> None:
+        if self.spread + self.urgent > self.window:
+            # Somebody would be urgent before their renewal opens.
+            raise ValueError("the window must be at least as long as spread and urgent together")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,6 @@ class RenewalFacts:
         received: a certificate has come for it and waits for the instance to activate it.
         request_dies_at: when the signer that signed the request (or a CA above it) expires;
             after that the portal refuses the request. None before it is signed.
-        told: keys of the rungs of the delivery ladder that were told for this renewal.
     """
 
     id: int
@@ -135,7 +139,6 @@ class RenewalFacts:
     request_dies_at: datetime | None = None
     received: bool = False
     blocked_code: str | None = None
-    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,10 @@ class IsolationFacts:
 
     Attributes:
         ordered: a check is ordered and its evidence has not come.
-        asked_at: when the instance was last asked for evidence.
         concluded_at, verdict: of the last check that was judged.
     """
 
     ordered: bool = False
-    asked_at: datetime | None = None
     concluded_at: datetime | None = None
     verdict: Verdict | None = None
 

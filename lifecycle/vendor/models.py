@@ -66,9 +66,7 @@ VendorTable.metadata.naming_convention = NAMING
 
 
 def _instant(*, index: bool = False, nullable: bool = True) -> Any:
-    return Field(
-        default=None, sa_column=Column(UtcDateTime(), index=index, nullable=nullable)
-    )
+    return Field(default=None, sa_column=Column(UtcDateTime(), index=index, nullable=nullable))
 
 
 class Customer(VendorTable, table=True):
@@ -158,7 +156,6 @@ class Renewal(VendorTable, table=True):
     signed_at: datetime | None = _instant()
     delivered_at: datetime | None = _instant()
     ended_at: datetime | None = _instant()
-    asked_at: datetime | None = _instant()
     csr: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     request: str | None = Field(default=None, sa_column=Column(Text))
     signer_fingerprint: str | None = Field(default=None, max_length=64)
@@ -205,7 +202,6 @@ class IsolationCheck(VendorTable, table=True):
     customer_id: int = Field(foreign_key="customer.id")
     certificate_id: int = Field(foreign_key="certificate.id")
     ordered_at: datetime = _instant(nullable=False)
-    asked_at: datetime | None = _instant()
     concluded_at: datetime | None = _instant()
     verdict: str | None = Field(default=None, max_length=16)
     why: str | None = Field(default=None, max_length=1000)

@@ -123,7 +123,11 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, in order, and when to look again (None: not before something happens)."""
+    """What to do now, in order, and when to look again (None: not before something happens).
+
+    ``wake_at`` says when *more* can be owed. What is owed now and could not be done (an
+    instance that is offline) the worker tries again after ``Policy.retry``.
+    """
 
     actions: tuple[Action, ...]
     wake_at: datetime | None
@@ -197,13 +201,11 @@ def _renewal_step(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterat
             yield OpenRenewal(reason)
         return
     if renewal.received:
-        if _may_ask(renewal.asked_at, policy, now):
-            yield AskForActivation()
+        yield AskForActivation()
         return
     match renewal.state:
         case RenewalState.REQUESTED:
-            if _may_ask(renewal.asked_at, policy, now):
-                yield AskForCsr()
+            yield AskForCsr()
             yield from _reminder(facts, policy, now, customer_can_act=False)
         case RenewalState.CSR_RECEIVED:
             yield from _sign(facts, policy, now, again=False)
@@ -227,10 +229,7 @@ def _reason_to_open(facts: CustomerFacts, policy: Policy, now: datetime) -> Rene
             return RenewalReason.REVOKED
         case Status.OK | Status.PAUSED:
             return None
-        case Status.URGENT if facts.active and opens_at(facts.active, facts.slug, policy) > now:
-            # A policy may call customers urgent before it opens their renewal; the window wins.
-            return None
-        case _:
+        case Status.DUE | Status.URGENT | Status.EXPIRED:
             return RenewalReason.EXPIRY
 
 
@@ -286,13 +285,8 @@ def _upkeep(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Act
         yield CheckRevocation()
     if facts.kind is CustomerKind.CANARY:
         return
-    due_at = _isolation_due_at(facts, policy)
-    if due_at <= now and _may_ask(facts.isolation.asked_at, policy, now):
+    if _isolation_due_at(facts, facts.active, policy) <= now:
         yield AskForProbes(order=not facts.isolation.ordered)
-
-
-def _may_ask(asked_at: datetime | None, policy: Policy, now: datetime) -> bool:
-    return asked_at is None or asked_at + policy.instance_retry <= now
 
 
 def _revocation_due_at(active: CertificateFacts, policy: Policy) -> datetime:
@@ -300,11 +294,10 @@ def _revocation_due_at(active: CertificateFacts, policy: Policy) -> datetime:
     return active.activated_at if checked is None else checked + policy.revocation_every
 
 
-def _isolation_due_at(facts: CustomerFacts, policy: Policy) -> datetime:
-    assert facts.active is not None  # noqa: S101  (callers look at customers with one)
+def _isolation_due_at(facts: CustomerFacts, active: CertificateFacts, policy: Policy) -> datetime:
     checked = facts.isolation.concluded_at
-    if facts.isolation.ordered or checked is None or checked < facts.active.activated_at:
-        return facts.active.activated_at
+    if facts.isolation.ordered or checked is None:
+        return active.activated_at
     sure = facts.isolation.verdict is Verdict.ISOLATED
     return checked + (policy.isolation_every if sure else policy.isolation_retry)
 
@@ -322,10 +315,6 @@ def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iter
             yield rung_at
         if renewal.request_dies_at is not None:
             yield renewal.request_dies_at
-        if renewal.asked_at is not None and (
-            renewal.received or renewal.state is RenewalState.REQUESTED
-        ):
-            yield renewal.asked_at + policy.instance_retry
     if signer is not None:
         # A renewal that waits for the signature learns here that the signer came into force.
         yield signer.not_before
@@ -338,9 +327,7 @@ def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iter
         if active.names_responder:
             yield _revocation_due_at(active, policy)
         if facts.kind is not CustomerKind.CANARY:
-            yield _isolation_due_at(facts, policy)
-            if facts.isolation.ordered and facts.isolation.asked_at is not None:
-                yield facts.isolation.asked_at + policy.instance_retry
+            yield _isolation_due_at(facts, active, policy)
 
 
 def told_until(facts: CustomerFacts, policy: Policy, now: datetime) -> Rung | None:

@@ -1,0 +1,222 @@
+"""The configuration: one TOML file, every key with a default, unknown keys refused.
+
+``config.example.toml`` shows each key with its default; a test holds the two together.
+Secrets are never in it: it names the environment variable, file or command that gives them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from lifecycle.errors import Finding, Refused, refuse
+
+CONFIG_NAME = "config.toml"
+CONFIG_VARIABLE = "PUSHCERT_CONFIG"
+
+
+class Section(BaseModel):
+    """A table of the file: immutable, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SecretSource(Section):
+    """Where a secret comes from: at most one of the three; none means that there is none."""
+
+    env: str | None = None
+    file: Path | None = None
+    command: str | None = None
+
+
+class VendorSection(Section):
+    """Who the vendor is, and where its registry is kept."""
+
+    name: str = "Example MDM"
+    database: str = "sqlite:///vendor.sqlite"
+    ops: tuple[str, ...] = ()
+    upload_at: str = "the setup page of your MDM server"
+
+
+class SignerSection(Section):
+    """The MDM signing certificate."""
+
+    directory: Path = Path("signer")
+    passphrase: SecretSource = SecretSource()
+
+
+class TrustSection(Section):
+    """CA certificates beside Apple's bundled ones."""
+
+    extra: tuple[Path, ...] = ()
+
+
+class RenewalSection(Section):
+    """When renewals open. Days."""
+
+    window_days: int = Field(default=45, ge=1, le=300)
+    spread_days: int = Field(default=10, ge=0, le=200)
+    urgent_days: int = Field(default=7, ge=0, le=300)
+    retry_minutes: int = Field(default=60, ge=1)
+
+    @model_validator(mode="after")
+    def _opens_before_it_is_urgent(self) -> Self:
+        if self.spread_days + self.urgent_days > self.window_days:
+            raise ValueError("spread_days and urgent_days together exceed window_days")
+        return self
+
+
+class ReminderSection(Section):
+    """The reminder ladder. Days."""
+
+    before_expiry: tuple[int, ...] = (30, 14, 7, 3, 1, 0)
+    grace_days: int = Field(default=30, ge=0)
+    grace_every_days: int = Field(default=7, ge=1)
+    copy_ops_from: int = 7
+    after_delivery: tuple[int, ...] = (7, 14, 21, 28)
+
+    @field_validator("before_expiry", "after_delivery")
+    @classmethod
+    def _no_rung_below_zero(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if any(rung < 0 for rung in rungs):
+            raise ValueError("rungs are 0 or more days; grace_days covers the time after expiry")
+        return rungs
+
+
+class IsolationSection(Section):
+    """Isolation checks."""
+
+    every_days: int = Field(default=7, ge=1)
+    retry_hours: int = Field(default=6, ge=1)
+    other_tenant: Literal["canary", "ring"] = "canary"
+
+
+class RevocationSection(Section):
+    """Revocation checks by OCSP."""
+
+    every_hours: int = Field(default=24, ge=1)
+    timeout_seconds: float = Field(default=10.0, gt=0)
+
+
+class ApnsSection(Section):
+    """Where pushes go."""
+
+    host: str = "api.push.apple.com"
+    port: int = Field(default=443, ge=1, le=65535)
+    ca_file: Path | None = None
+    proxy: str | None = None
+
+
+class SmtpSection(Section):
+    """The mail server that reminders go through; without ``host`` they wait in the outbox."""
+
+    host: str | None = None
+    port: int = Field(default=587, ge=1, le=65535)
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    sender: str = "pushcert@localhost"
+    username: str | None = None
+    password: SecretSource = SecretSource()
+    ca_file: Path | None = None
+    timeout_seconds: float = Field(default=30.0, gt=0)
+
+
+class VaultSection(Section):
+    """The instances' private stores."""
+
+    directory: Path = Path("instances")
+    passphrase: SecretSource = SecretSource()
+
+
+class RunSection(Section):
+    """The scheduler."""
+
+    every_seconds: int = Field(default=60, ge=1)
+
+
+class Config(BaseSettings):
+    """The whole configuration. Relative paths are relative to the file's folder."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    vendor: VendorSection = VendorSection()
+    signer: SignerSection = SignerSection()
+    trust: TrustSection = TrustSection()
+    renewal: RenewalSection = RenewalSection()
+    reminders: ReminderSection = ReminderSection()
+    isolation: IsolationSection = IsolationSection()
+    revocation: RevocationSection = RevocationSection()
+    apns: ApnsSection = ApnsSection()
+    smtp: SmtpSection = SmtpSection()
+    vault: VaultSection = VaultSection()
+    run: RunSection = RunSection()
+    base: Path = Path()
+    """The folder that relative paths are taken from; set on loading, not in the file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the file counts: a stray environment variable must not change a renewal."""
+        return (init_settings,)
+
+    def path(self, path: Path) -> Path:
+        """``path``, made absolute from the file's folder."""
+        return path if path.is_absolute() else self.base / path
+
+    @property
+    def database_url(self) -> str:
+        """The database URL, with a relative SQLite file made absolute."""
+        prefix = "sqlite:///"
+        url = self.vendor.database
+        if not url.startswith(prefix) or url.startswith("sqlite:////"):
+            return url
+        return prefix + str(self.path(Path(url.removeprefix(prefix))).absolute())
+
+
+def load_config(file: Path) -> Config:
+    """Reads a configuration file.
+
+    Raises:
+        Refused: there is no such file, it is not TOML, or a key is unknown or out of range;
+            every fault is named.
+    """
+    try:
+        text = file.read_bytes().decode()
+        values: dict[str, Any] = tomllib.loads(text)
+    except FileNotFoundError:
+        raise refuse(
+            "config_missing",
+            f"There is no configuration file {file}.",
+            "Make one with `pushcert init`, or name yours with --config.",
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise refuse(
+            "config_unreadable", f"{file} cannot be read as TOML ({error}).", "Mend that line."
+        ) from None
+    try:
+        return Config(**{**values, "base": file.absolute().parent})
+    except ValidationError as error:
+        raise Refused(
+            Finding(
+                "config_invalid",
+                f"{file}: {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}.",
+                "See config.example.toml for every key.",
+            )
+            for fault in error.errors(include_input=False)
+        ) from None
+
+
+def find_config(option: Path | None, environment: str | None) -> Path:
+    """The file to use: ``--config``, else ``$PUSHCERT_CONFIG``, else ``./config.toml``."""
+    if option is not None:
+        return option
+    return Path(environment) if environment else Path(CONFIG_NAME)

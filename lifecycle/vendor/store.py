@@ -1,0 +1,245 @@
+"""Reads the planner's facts from the vendor's tables, and finds the customers that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select, update
+
+from lifecycle.errors import refuse
+from lifecycle.vendor.facts import (
+    OPEN_STATES,
+    CertificateFacts,
+    CustomerFacts,
+    CustomerKind,
+    IsolationFacts,
+    RenewalFacts,
+    RenewalReason,
+    RenewalState,
+    SignerFacts,
+    Verdict,
+)
+from lifecycle.vendor.models import (
+    Certificate,
+    Customer,
+    IsolationCheck,
+    OutboxMessage,
+    Renewal,
+    Signer,
+)
+
+ACTIVE = "active"
+RECEIVED = "received"
+SUPERSEDED = "superseded"
+REJECTED = "rejected"
+
+
+def key_of(row: Customer | Certificate | Renewal | Signer | IsolationCheck) -> int:
+    """The primary key of a row that has been stored."""
+    if row.id is None:
+        raise ValueError(f"{type(row).__name__} has not been stored yet")
+    return row.id
+
+
+def customer_by_slug(session: Session, slug: str) -> Customer:
+    """The customer with this slug.
+
+    Raises:
+        Refused: ``customer_unknown``.
+    """
+    customer = session.exec(select(Customer).where(Customer.slug == slug)).first()
+    if customer is None:
+        raise refuse(
+            "customer_unknown",
+            f"There is no customer '{slug}'.",
+            "See `pushcert customer list` for the slugs, or add it with `pushcert customer add`.",
+        )
+    return customer
+
+
+def active_certificate(session: Session, customer: Customer) -> Certificate | None:
+    """The certificate the customer's instance pushes with, or None."""
+    return session.exec(
+        select(Certificate).where(
+            Certificate.customer_id == customer.id, Certificate.state == ACTIVE
+        )
+    ).first()
+
+
+def received_certificate(session: Session, renewal: Renewal) -> Certificate | None:
+    """The certificate accepted for this renewal and not activated yet, or None."""
+    return session.exec(
+        select(Certificate).where(
+            Certificate.renewal_id == renewal.id, Certificate.state == RECEIVED
+        )
+    ).first()
+
+
+def open_renewal(session: Session, customer: Customer) -> Renewal | None:
+    """The customer's open renewal, or None; the database allows no second one."""
+    return session.exec(
+        select(Renewal).where(
+            Renewal.customer_id == customer.id, col(Renewal.state).in_(OPEN_STATES)
+        )
+    ).first()
+
+
+def current_signer(session: Session) -> Signer | None:
+    """The MDM signing certificate that requests are signed with now, or None."""
+    return session.exec(select(Signer).where(col(Signer.retired_at).is_(None))).first()
+
+
+def signer_by_fingerprint(session: Session, fingerprint: str) -> Signer | None:
+    """A signer that is or was in force, or None."""
+    return session.exec(select(Signer).where(Signer.fingerprint == fingerprint)).first()
+
+
+def ordered_check(session: Session, customer: Customer) -> IsolationCheck | None:
+    """The isolation check whose evidence is outstanding, or None."""
+    return session.exec(
+        select(IsolationCheck).where(
+            IsolationCheck.customer_id == customer.id, col(IsolationCheck.verdict).is_(None)
+        )
+    ).first()
+
+
+def latest_check(session: Session, customer: Customer) -> IsolationCheck | None:
+    """The isolation check that was judged last, or None."""
+    return session.exec(
+        select(IsolationCheck)
+        .where(IsolationCheck.customer_id == customer.id, col(IsolationCheck.verdict).is_not(None))
+        .order_by(col(IsolationCheck.concluded_at).desc(), col(IsolationCheck.id).desc())
+        .limit(1)
+    ).first()
+
+
+def ladder_name(active: Certificate | None, renewal: Renewal | None) -> str | None:
+    """Which ladder the outbox books rungs on: of the active certificate, else of the renewal."""
+    if active is not None:
+        return f"certificate:{active.id}"
+    return None if renewal is None else f"renewal:{renewal.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRecord:
+    """One customer's rows as they stand in one transaction, and the facts made of them.
+
+    ``ordered`` and ``latest`` are checks of the active certificate only.
+    """
+
+    customer: Customer
+    active: Certificate | None
+    renewal: Renewal | None
+    received: Certificate | None
+    ordered: IsolationCheck | None
+    latest: IsolationCheck | None
+    facts: CustomerFacts
+
+
+def load(session: Session, customer: Customer) -> CustomerRecord:
+    """Everything the planner needs to know about one customer."""
+    active = active_certificate(session, customer)
+    renewal = open_renewal(session, customer)
+    received = None if renewal is None else received_certificate(session, renewal)
+    ordered = _of_certificate(ordered_check(session, customer), active)
+    latest = _of_certificate(latest_check(session, customer), active)
+    name = ladder_name(active, renewal)
+    told = session.exec(select(OutboxMessage.rung).where(OutboxMessage.ladder == name)).all()
+    facts = CustomerFacts(
+        slug=customer.slug,
+        paused=customer.paused_at is not None,
+        offboarded=customer.offboarded_at is not None,
+        kind=CustomerKind(customer.kind),
+        active=None if active is None else _certificate_facts(active),
+        renewal=None if renewal is None else _renewal_facts(renewal, received is not None),
+        isolation=IsolationFacts(
+            ordered=ordered is not None,
+            concluded_at=None if latest is None else latest.concluded_at,
+            verdict=None if latest is None or latest.verdict is None else Verdict(latest.verdict),
+        ),
+        told=frozenset(rung for rung in told if rung is not None),
+        signer=_signer_facts(current_signer(session)),
+    )
+    return CustomerRecord(customer, active, renewal, received, ordered, latest, facts)
+
+
+def _of_certificate(
+    check: IsolationCheck | None, active: Certificate | None
+) -> IsolationCheck | None:
+    # What was ordered for, or said about, a superseded certificate says nothing about this one.
+    if check is None or active is None or check.certificate_id != active.id:
+        return None
+    return check
+
+
+def _certificate_facts(row: Certificate) -> CertificateFacts:
+    return CertificateFacts(
+        id=key_of(row),
+        topic=row.topic,
+        serial=row.serial,
+        common_name=row.common_name,
+        not_before=row.not_before,
+        not_after=row.not_after,
+        activated_at=row.activated_at or row.recorded_at,
+        revoked_at=row.revoked_at,
+        revocation_checked_at=row.revocation_checked_at,
+        names_responder=row.names_responder,
+    )
+
+
+def _renewal_facts(row: Renewal, received: bool) -> RenewalFacts:
+    return RenewalFacts(
+        id=key_of(row),
+        state=RenewalState(row.state),
+        reason=RenewalReason(row.reason),
+        opened_at=row.opened_at,
+        delivered_at=row.delivered_at,
+        request_dies_at=row.request_dies_at,
+        received=received,
+        blocked_code=row.blocked_code,
+    )
+
+
+def _signer_facts(row: Signer | None) -> SignerFacts | None:
+    return None if row is None else SignerFacts(row.fingerprint, row.not_before, row.not_after)
+
+
+def due_customers(session: Session, now: datetime, limit: int) -> Sequence[int]:
+    """Ids of at most ``limit`` customers that must be looked at, longest overdue first."""
+    return session.exec(due_statement(now, limit)).all()  # type: ignore[no-any-return, call-overload]
+
+
+def due_statement(now: datetime, limit: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """The due query; a test asserts that it runs on the index of ``next_action_at``."""
+    return (
+        select(Customer.id)
+        .where(col(Customer.next_action_at) <= now)
+        .order_by(col(Customer.next_action_at), col(Customer.id))
+        .limit(limit)
+    )
+
+
+def wake_customers_with_open_renewals(session: Session, now: datetime) -> None:
+    """Makes everybody due whose renewal may have waited for a signer."""
+    waiting = select(Renewal.customer_id).where(col(Renewal.state).in_(OPEN_STATES))
+    session.exec(update(Customer).where(col(Customer.id).in_(waiting)).values(next_action_at=now))
+
+
+def all_records(
+    session: Session, *, offboarded: bool = False, batch: int = 500
+) -> Iterator[CustomerRecord]:
+    """Every customer in slug order, loaded in batches so that memory does not grow."""
+    last = ""
+    while True:
+        statement = select(Customer).where(col(Customer.slug) > last)
+        if not offboarded:
+            statement = statement.where(col(Customer.offboarded_at).is_(None))
+        rows = session.exec(statement.order_by(col(Customer.slug)).limit(batch)).all()
+        for customer in rows:
+            yield load(session, customer)
+        if len(rows) < batch:
+            return
+        last = rows[-1].slug
+        session.expunge_all()

@@ -1,0 +1,379 @@
+"""Carries out what the planner says is owed, and nothing that it does not say.
+
+Each step is one transaction that reads the facts, plans, and writes the outcome; effects that
+leave the process (the instance, an OCSP responder) happen between transactions and can be
+repeated. A worker may be killed at any instruction: the next one plans again from the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from sqlmodel import Session
+
+from lifecycle.clock import Clock
+from lifecycle.errors import InternalFault, PushcertError, Unavailable
+from lifecycle.pki.revocation import RevocationStatus
+from lifecycle.vendor import audit, registry, store
+from lifecycle.vendor.database import Database
+from lifecycle.vendor.desk import block
+from lifecycle.vendor.facts import Policy, RenewalState
+from lifecycle.vendor.models import Certificate, Customer, Renewal, Signer
+from lifecycle.vendor.notices import About, Notices
+from lifecycle.vendor.plan import (
+    Action,
+    AskForActivation,
+    AskForCsr,
+    AskForProbes,
+    Block,
+    CancelRenewal,
+    CheckRevocation,
+    Deliver,
+    OpenRenewal,
+    Remind,
+    SignRequest,
+    plan,
+)
+from lifecycle.vendor.signer import RequestSigner, SignerRecord
+
+ACTOR = "worker"
+STEPS_PER_CUSTOMER = 32
+"""More steps than any customer can need at once; reaching it is a fault, not a wait."""
+
+log = structlog.get_logger(__name__)
+
+
+class InstanceGateway(Protocol):
+    """Lets a customer's instance know that something is wanted of it.
+
+    Embedded: runs the instance's agent once, here and now. Distributed: does nothing, since
+    instances ask by themselves. A caller must not assume that anything was done on return.
+    """
+
+    def nudge(self, slug: str) -> None:
+        """Raises ``Unavailable`` or ``Refused`` when the instance cannot work just now."""
+        ...
+
+
+class RevocationGateway(Protocol):
+    """Asks a certificate's issuer whether it has been revoked."""
+
+    def ask(self, certificate: bytes) -> RevocationStatus:
+        """``certificate`` is DER. Raises ``Unavailable`` when there is no usable answer."""
+        ...
+
+
+@dataclass(slots=True)
+class TickSummary:
+    """What one tick did.
+
+    Attributes:
+        customers: how many were looked at.
+        actions: how often each kind of action was carried out, by its name.
+        faults: what could not be done just now and will be tried again.
+        defects: errors that should not exist; each is in the log.
+    """
+
+    customers: int = 0
+    actions: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    defects: list[str] = field(default_factory=list)
+
+    def count(self, action: Action) -> None:
+        """Adds one carried-out action."""
+        name = type(action).__name__
+        self.actions[name] = self.actions.get(name, 0) + 1
+
+
+class Worker:
+    """Looks at every customer that is due and does what is owed.
+
+    Args:
+        database, clock, policy: the vendor's.
+        signer: signs CSRs; None in a process that must not hold the key.
+        instances: reaches the customers' instances.
+        revocation: asks OCSP responders.
+        notices: writes messages into the outbox.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        policy: Policy,
+        signer: RequestSigner,
+        instances: InstanceGateway,
+        revocation: RevocationGateway,
+        notices: Notices,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._policy = policy
+        self._signer = signer
+        self._instances = instances
+        self._revocation = revocation
+        self._notices = notices
+
+    def tick(self, *, batch: int = 100, stop: Callable[[], bool] = lambda: False) -> TickSummary:
+        """Does everything that is owed now, once.
+
+        Args:
+            batch: how many due customers are fetched at a time.
+            stop: asked between customers; True ends the tick after the one in hand.
+
+        Raises:
+            Unavailable: the database cannot be used.
+        """
+        summary = TickSummary()
+        self.register_signer()
+        looked_at: set[int] = set()
+        while not stop():
+            with self._database.reading() as session:
+                due = store.due_customers(session, self._clock.now(), batch + len(looked_at))
+            new = [customer_id for customer_id in due if customer_id not in looked_at]
+            if not new:
+                break
+            for customer_id in new:
+                if stop():
+                    break
+                looked_at.add(customer_id)
+                summary.customers += 1
+                try:
+                    self._serve(customer_id, summary)
+                except Unavailable:
+                    raise
+                except Exception as defect:
+                    # A defect met with one customer must not stop a whole vendor's renewals;
+                    # it is counted, logged, and makes the command fail at the end.
+                    log.exception("customer_failed", customer=customer_id)
+                    summary.defects.append(f"customer {customer_id}: {type(defect).__name__}")
+                    self._defer(customer_id)
+        return summary
+
+    def drive(self, slug: str) -> TickSummary:
+        """Does everything that is owed to one customer now, whether it was due or not."""
+        summary = TickSummary(customers=1)
+        self.register_signer()
+        with self._database.reading() as session:
+            customer_id = store.key_of(store.customer_by_slug(session, slug))
+        self._serve(customer_id, summary)
+        return summary
+
+    def register_signer(self) -> None:
+        """Brings the registry up to date with the signer that is in force.
+
+        Importing a signer puts files in place; this notices them, however the import ended.
+        """
+        record = self._signer.current()
+        with self._database.reading() as session:
+            known = store.current_signer(session)
+        if record is None or (known is not None and known.fingerprint == record.fingerprint):
+            return
+        with self._database.transaction() as session:
+            register_signer(session, record, self._clock.now())
+
+    def _serve(self, customer_id: int, summary: TickSummary) -> None:
+        attempted: set[type[Action]] = set()
+        for _ in range(STEPS_PER_CUSTOMER):
+            slug, certificate, action = self._step(customer_id, attempted, summary)
+            if action is None:
+                return
+            attempted.add(type(action))
+            summary.count(action)
+            try:
+                if isinstance(action, CheckRevocation):
+                    self._check_revocation(customer_id, certificate)
+                else:
+                    self._instances.nudge(slug)
+            except PushcertError as fault:
+                # One customer's trouble must not keep the others waiting.
+                log.warning("customer_step_failed", customer=slug, code=fault.code)
+                summary.faults.append(f"{slug}: {fault}")
+        raise InternalFault(f"Customer {customer_id} does not come to rest.")
+
+    def _defer(self, customer_id: int) -> None:
+        with self._database.transaction() as session:
+            customer = session.get_one(Customer, customer_id)
+            customer.next_action_at = self._clock.now() + self._policy.retry
+            session.add(customer)
+
+    def _step(
+        self, customer_id: int, attempted: set[type[Action]], summary: TickSummary
+    ) -> tuple[str, bytes, Action | None]:
+        """Writes everything that is owed inside the database; gives the next thing outside."""
+        while True:
+            with self._database.transaction() as session:
+                now = self._clock.now()
+                customer = session.get_one(Customer, customer_id)
+                record = store.load(session, customer)
+                owed = plan(record.facts, self._policy, now)
+                todo = [a for a in owed.actions if type(a) not in attempted]
+                if not todo:
+                    retry_at = now + self._policy.retry if owed.actions else None
+                    wakes = [at for at in (owed.wake_at, retry_at) if at is not None]
+                    customer.next_action_at = min(wakes, default=None)
+                    session.add(customer)
+                    return customer.slug, b"", None
+                action = todo[0]
+                if _leaves_the_database(action):
+                    der = b"" if record.active is None else record.active.der
+                    return customer.slug, der, action
+                if isinstance(action, SignRequest) and not self._sign(session, record, now):
+                    attempted.add(SignRequest)
+                    continue
+                self._write(session, record, action, now)
+                summary.count(action)
+
+    def _write(
+        self, session: Session, record: store.CustomerRecord, action: Action, now: datetime
+    ) -> None:
+        customer, renewal = record.customer, record.renewal
+        match action:
+            case OpenRenewal(reason):
+                registry.open_renewal(session, customer, reason, at=now, actor=ACTOR)
+            case CancelRenewal(why) if renewal is not None:
+                registry.cancel_renewal(session, customer, renewal, why, at=now, actor=ACTOR)
+            case AskForProbes():
+                registry.order_isolation_check(session, customer, at=now)
+            case Deliver(rung) if renewal is not None:
+                again = renewal.delivered_at is not None
+                renewal.state = RenewalState.DELIVERED
+                renewal.delivered_at = renewal.delivered_at or now
+                session.add(renewal)
+                self._notices.delivery(
+                    session, About(customer, record.active, renewal), rung, now, again=again
+                )
+                _audit(session, customer, "request_delivered", now, renewal)
+            case Remind(rung, customer_can_act):
+                about = About(customer, record.active, renewal)
+                if customer_can_act:
+                    self._notices.reminder(session, about, rung, now)
+                else:
+                    self._notices.ops_reminder(session, about, rung, now)
+            case Block(code, message) if renewal is not None:
+                block(session, renewal, code, message, now)
+                _audit(session, customer, "renewal_blocked", now, renewal, code=code)
+            case _:
+                pass  # the facts it was planned from are read in this very transaction
+
+    def _sign(self, session: Session, record: store.CustomerRecord, now: datetime) -> bool:
+        """Signs the renewal's CSR in the open transaction; False when it stays unsigned."""
+        renewal = record.renewal
+        if renewal is None or renewal.csr is None:
+            return False
+        try:
+            signed = self._signer.sign(renewal.csr)
+        except PushcertError as fault:
+            log.warning("signing_failed", customer=record.customer.slug, code=fault.code)
+            block(session, renewal, "signing_failed", str(fault), now)
+            return False
+        renewal.state = RenewalState.SIGNED
+        renewal.signed_at = now
+        renewal.request = signed.request
+        renewal.signer_fingerprint = signed.signer_fingerprint
+        renewal.request_dies_at = signed.dies_at
+        renewal.blocked_code = renewal.blocked_message = renewal.blocked_at = None
+        session.add(renewal)
+        _audit(
+            session,
+            record.customer,
+            "request_signed",
+            now,
+            renewal,
+            signer=signed.signer_fingerprint,
+        )
+        return True
+
+    def _check_revocation(self, customer_id: int, certificate: bytes) -> None:
+        status = self._revocation.ask(certificate)
+        now = self._clock.now()
+        with self._database.transaction() as session:
+            customer = session.get_one(Customer, customer_id)
+            active = store.active_certificate(session, customer)
+            if active is None or active.der != certificate:
+                return
+            active.revocation_checked_at = now
+            session.add(active)
+            if status.revoked and active.revoked_at is None:
+                self._revoked(session, customer, active, status.revoked_at or now, now)
+
+    def _revoked(
+        self,
+        session: Session,
+        customer: Customer,
+        active: Certificate,
+        revoked_at: datetime,
+        now: datetime,
+    ) -> None:
+        active.revoked_at = revoked_at
+        audit.append(
+            session,
+            at=now,
+            actor=ACTOR,
+            action="certificate_revoked",
+            subject=customer.slug,
+            detail={"serial": active.serial, "revoked_at": revoked_at.isoformat()},
+        )
+        self._notices.revoked(session, About(customer, active), now)
+
+
+def register_signer(session: Session, record: SignerRecord, now: datetime) -> Signer:
+    """Records the signer in force, retires the one before, and wakes who waited for it."""
+    old = store.current_signer(session)
+    if old is not None:
+        old.retired_at = now
+        session.add(old)
+        session.flush()
+    signer = store.signer_by_fingerprint(session, record.fingerprint) or Signer(
+        fingerprint=record.fingerprint,
+        common_name=record.common_name,
+        not_before=record.not_before,
+        not_after=record.not_after,
+        expires_first=record.expires_first,
+        chain=record.chain_pem,
+        imported_at=now,
+    )
+    signer.retired_at = None
+    session.add(signer)
+    store.wake_customers_with_open_renewals(session, now)
+    audit.append(
+        session,
+        at=now,
+        actor=ACTOR,
+        action="signer_in_force",
+        subject=record.common_name,
+        detail={"fingerprint": record.fingerprint, "not_after": record.not_after.isoformat()},
+    )
+    return signer
+
+
+def _leaves_the_database(action: Action) -> bool:
+    match action:
+        case AskForProbes(order):
+            return not order
+        case AskForCsr() | AskForActivation() | CheckRevocation():
+            return True
+        case _:
+            return False
+
+
+def _audit(
+    session: Session,
+    customer: Customer,
+    action: str,
+    now: datetime,
+    renewal: Renewal,
+    **detail: str,
+) -> None:
+    audit.append(
+        session,
+        at=now,
+        actor=ACTOR,
+        action=action,
+        subject=customer.slug,
+        detail={"renewal": renewal.id, **detail},
+    )
