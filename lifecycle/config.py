@@ -2,16 +2,16 @@
 
 ``config.example.toml`` shows each key with its default; a test holds the two together.
 Secrets are never in it: it names the environment variable, file or command that gives them.
+Nothing but the file counts: a stray environment variable must not change a renewal.
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lifecycle.errors import Finding, Refused, refuse
 
@@ -25,12 +25,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SecretSource(Section):
-    """Where a secret comes from: at most one of the three; none means that there is none."""
-
-    env: str | None = None
-    file: Path | None = None
-    command: str | None = None
+Secret = Annotated[str | None, Field(pattern=r"^(env|file|command):.+$")]
+"""Where a secret comes from: ``env:NAME``, ``file:PATH`` or ``command:PROGRAM ARGUMENTS``."""
 
 
 class VendorSection(Section):
@@ -46,7 +42,7 @@ class SignerSection(Section):
     """The MDM signing certificate."""
 
     directory: Path = Path("signer")
-    passphrase: SecretSource = SecretSource()
+    passphrase: Secret = None
 
 
 class TrustSection(Section):
@@ -119,7 +115,7 @@ class SmtpSection(Section):
     security: Literal["none", "starttls", "tls"] = "starttls"
     sender: str = "pushcert@localhost"
     username: str | None = None
-    password: SecretSource = SecretSource()
+    password: Secret = None
     ca_file: Path | None = None
     timeout_seconds: float = Field(default=30.0, gt=0)
 
@@ -128,7 +124,7 @@ class VaultSection(Section):
     """The instances' private stores."""
 
     directory: Path = Path("instances")
-    passphrase: SecretSource = SecretSource()
+    passphrase: Secret = None
 
 
 class RunSection(Section):
@@ -137,10 +133,8 @@ class RunSection(Section):
     every_seconds: int = Field(default=60, ge=1)
 
 
-class Config(BaseSettings):
+class Config(Section):
     """The whole configuration. Relative paths are relative to the file's folder."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     vendor: VendorSection = VendorSection()
     signer: SignerSection = SignerSection()
@@ -155,18 +149,6 @@ class Config(BaseSettings):
     run: RunSection = RunSection()
     base: Path = Path()
     """The folder that relative paths are taken from; set on loading, not in the file."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the file counts: a stray environment variable must not change a renewal."""
-        return (init_settings,)
 
     def path(self, path: Path) -> Path:
         """``path``, made absolute from the file's folder."""

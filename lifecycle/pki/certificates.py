@@ -20,6 +20,9 @@ from lifecycle.pki.pem import pem_blocks
 CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 PKCS7_LABELS = frozenset({"PKCS7", "PKCS #7 SIGNED DATA", "CMS"})
 
+UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm)
+"""What cryptography raises for bytes that are not the certificate or CSR they claim to be."""
+
 _GENERATION = re.compile(r"G\d{1,3}")
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
@@ -120,7 +123,7 @@ def extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
     """The value of an extension, or None if it is absent or cannot be read."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return None
 
 
@@ -145,7 +148,7 @@ def _signature_holds(
             key.verify(signature, signed, parameters)
         else:
             return False
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except (InvalidSignature, TypeError, *UNREADABLE):
         return False
     return True
 
@@ -173,7 +176,7 @@ def _certificate(der: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         _ = certificate.subject, certificate.issuer, certificate.extensions
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as broken:
+    except UNREADABLE as broken:
         raise _damaged() from broken
     return certificate
 
@@ -181,7 +184,7 @@ def _certificate(der: bytes) -> x509.Certificate:
 def _pkcs7(der: bytes) -> list[x509.Certificate]:
     try:
         return list(pkcs7.load_der_pkcs7_certificates(der))
-    except (ValueError, UnsupportedAlgorithm) as broken:
+    except UNREADABLE as broken:
         raise _damaged() from broken
 
 

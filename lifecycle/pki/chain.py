@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lifecycle.errors import Finding
@@ -95,6 +96,11 @@ class Chain:
     def issuers(self) -> tuple[x509.Certificate, ...]:
         """Everything above the leaf, root included."""
         return self.certificates[1:]
+
+    @functools.cached_property
+    def leaf_key(self) -> CertificatePublicKeyTypes:
+        """The leaf's public key, loaded once for the many signatures that are checked with it."""
+        return self.leaf.public_key()
 
     @property
     def expires_first(self) -> x509.Certificate:

@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lifecycle.errors import Refused, refuse
-from lifecycle.pki.pem import PemBlock, pem_blocks
+from lifecycle.pki.kinds import PKCS5_OID, FileKind, kind_of
+from lifecycle.pki.pem import pem_blocks
 
 KEY_BITS = 2048
 PUBLIC_EXPONENT = 65537
 MAX_KEY_FILE_BYTES = 256 * 1024
-
-_DER_SEQUENCE = 0x30
 
 
 def generate_key() -> RSAPrivateKey:
@@ -54,8 +53,6 @@ def load_private_key(
     source, is_pem = _key_source(data)
     try:
         key = _load(source, passphrase or None, is_pem=is_pem, trusted=trusted)
-    except UnsupportedAlgorithm:
-        raise _not_rsa() from None
     except TypeError:
         # cryptography's only TypeErrors here: a passphrase is needed, or given without need.
         if not passphrase:
@@ -65,6 +62,8 @@ def load_private_key(
                 "Give its passphrase through an environment variable, a file or a command.",
             ) from None
         return load_private_key(data, None, trusted=trusted)
+    except UnsupportedAlgorithm:
+        raise _unreadable(source, is_pem=is_pem, passphrase=None) from None
     except ValueError:
         raise _unreadable(source, is_pem=is_pem, passphrase=passphrase) from None
     return _require_rsa(key)
@@ -118,11 +117,10 @@ def _key_source(data: bytes) -> tuple[bytes, bool]:
         )
     if keys:
         return keys[0].text, True
-    if blocks:
-        raise _missing(f"a file with {_labels(blocks)}")
-    if data[:1] == bytes([_DER_SEQUENCE]):
+    kind = kind_of(data)
+    if not blocks and kind in (FileKind.PRIVATE_KEY, FileKind.BINARY):
         return data, False
-    raise _missing("neither PEM nor DER")
+    raise _missing(kind.value)
 
 
 def _load(source: bytes, passphrase: bytes | None, *, is_pem: bool, trusted: bool) -> object:
@@ -143,8 +141,8 @@ def _require_rsa(key: object) -> RSAPrivateKey:
 
 
 def _unreadable(source: bytes, *, is_pem: bool, passphrase: bytes | None) -> Refused:
-    encrypted = is_pem and b"ENCRYPTED" in source
-    if passphrase and (encrypted or not is_pem):
+    encrypted = b"ENCRYPTED" in source if is_pem else PKCS5_OID in source[:32]
+    if passphrase and encrypted:
         return refuse(
             "passphrase_wrong",
             "The passphrase does not open the private key.",
@@ -171,7 +169,3 @@ def _not_rsa() -> Refused:
         "The private key is not an RSA key; Apple's process works with RSA only.",
         f"Make an RSA key of {KEY_BITS} bits and a CSR with it.",
     )
-
-
-def _labels(blocks: tuple[PemBlock, ...]) -> str:
-    return ", ".join(sorted({block.label for block in blocks}))

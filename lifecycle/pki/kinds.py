@@ -8,9 +8,8 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
-from lifecycle.pki.certificates import CERTIFICATE_LABELS, PKCS7_LABELS
+from lifecycle.pki.certificates import CERTIFICATE_LABELS, PKCS7_LABELS, UNREADABLE
 from lifecycle.pki.der import element_length
 from lifecycle.pki.pem import BEGIN_MARK, plain_text
 
@@ -18,6 +17,7 @@ CSR_LABELS = frozenset({"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"})
 
 _LOOK_BYTES = 64 * 1024
 _XML_IN_BASE64 = base64.b64encode(b"<?xml ")[:7]
+PKCS5_OID = bytes.fromhex("06092a864886f70d0105")  # of an encrypted private key
 _PKCS7_OID = bytes.fromhex("06092a864886f70d0107")
 
 
@@ -29,6 +29,7 @@ class FileKind(StrEnum):
     CSR = "a CSR"
     CERTIFICATE = "a certificate"
     PRIVATE_KEY = "a private key"
+    PUBLIC_KEY = "a public key"
     REQUEST = "a push certificate request"
     PROPERTY_LIST = "a property list"
     PKCS12 = "a PKCS#12 file"
@@ -48,7 +49,8 @@ def kind_of(data: bytes) -> FileKind:
         return FileKind.BINARY if stripped else FileKind.EMPTY
     if element_length(text) is not None:
         return _der_kind(data)
-    if BEGIN_MARK.search(text) is not None:
+    is_xml = stripped.startswith(b"<")  # a request's property list has PEM blocks in it
+    if not is_xml and BEGIN_MARK.search(text) is not None:
         return _pem_kind(text)
     return _text_kind(stripped)
 
@@ -63,6 +65,8 @@ def _pem_kind(text: bytes) -> FileKind:
         return FileKind.CERTIFICATE
     if labels & PKCS7_LABELS:
         return FileKind.PKCS7
+    if any(label.endswith("PUBLIC KEY") for label in labels):
+        return FileKind.PUBLIC_KEY
     return FileKind.TEXT
 
 
@@ -91,7 +95,9 @@ def _start_of_base64(stripped: bytes) -> bytes:
 def _der_kind(data: bytes) -> FileKind:
     header = 2 if data[1] < 0x80 else 2 + (data[1] & 0x7F)
     content = data[header : header + 16]
-    if content.startswith((b"\x02\x01\x00\x30", b"\x02\x01\x01\x04", b"\x02\x01\x00\x02\x82")):
+    if content[2:].startswith(PKCS5_OID) or content.startswith(
+        (b"\x02\x01\x00\x30", b"\x02\x01\x01\x04", b"\x02\x01\x00\x02\x82")
+    ):
         return FileKind.PRIVATE_KEY
     if content.startswith(b"\x02\x01\x03\x30"):
         return FileKind.PKCS12
@@ -108,6 +114,6 @@ def _der_kind(data: bytes) -> FileKind:
 def _loads(load: Callable[[bytes], object], der: bytes) -> bool:
     try:
         load(der)
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         return False
     return True

@@ -8,7 +8,6 @@ Push Notifications for Your MDM Customers", "Sign the CSR").
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from dataclasses import dataclass, field
@@ -33,12 +32,21 @@ class PemBlock:
     Attributes:
         label: what stands behind ``BEGIN``, e.g. ``CERTIFICATE``.
         der: the decoded body (still encrypted in an old-style encrypted key).
-        text: the whole block, normalised to ASCII with LF, headers included.
+        inner: what stood between the BEGIN and END lines, as it was.
     """
 
     label: str
     der: bytes = field(repr=False)
-    text: bytes = field(default=b"", repr=False, compare=False)
+    inner: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def text(self) -> bytes:
+        """The block with its headers, in LF and without indentation."""
+        lines = [line.strip() for line in self.inner.strip().splitlines()]
+        label = self.label.encode("ascii")
+        return b"\n".join(
+            (b"-----BEGIN " + label + b"-----", *lines, b"-----END " + label + b"-----", b"")
+        )
 
 
 def plain_text(data: bytes) -> bytes:
@@ -94,10 +102,12 @@ def lines_obey_rule(pem: str) -> bool:
 
 
 def _block(label: bytes, inner: bytes) -> PemBlock:
-    lines = [line.strip() for line in inner.splitlines()]
-    body = b"".join(line for line in lines if not _HEADER_LINE.fullmatch(line))
+    lines = inner.split()
+    if b":" in inner:  # RFC 1421 headers, as in old encrypted keys
+        lines = [line.strip() for line in inner.splitlines()]
+        lines = [line for line in lines if not _HEADER_LINE.fullmatch(line)]
     try:
-        der = base64.b64decode(body, validate=True)
+        der = binascii.a2b_base64(b"".join(lines), strict_mode=True)
     except binascii.Error:
         der = b""
     if not der:
@@ -106,14 +116,7 @@ def _block(label: bytes, inner: bytes) -> PemBlock:
             f"The {label.decode()} block in the file is not valid Base64.",
             "Fetch the file again and do not open it in an editor in between.",
         ) from None
-    text = b"\n".join((b"-----BEGIN " + label + b"-----", *_without_edges(lines)))
-    return PemBlock(label.decode("ascii"), der, text + b"\n-----END " + label + b"-----\n")
-
-
-def _without_edges(lines: list[bytes]) -> list[bytes]:
-    first = next(i for i, line in enumerate(lines) if line)
-    last = next(i for i in range(len(lines), 0, -1) if lines[i - 1])
-    return lines[first:last]
+    return PemBlock(label.decode("ascii"), der, inner)
 
 
 def _utf16_flavour(data: bytes) -> str | None:

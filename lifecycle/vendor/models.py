@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    CheckConstraint,
     Column,
     DateTime,
     Dialect,
@@ -51,7 +52,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         instant = require_utc(value)
         return instant.replace(tzinfo=None) if dialect.name == "sqlite" else instant
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """From the database: always aware, UTC."""
         if value is None:
             return None
@@ -256,4 +261,20 @@ class AuditEntry(VendorTable, table=True):
     subject: str = Field(max_length=200)
     detail: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     previous: str = Field(max_length=64)
+    hash: str = Field(max_length=64)
+
+
+class AuditHead(VendorTable, table=True):
+    """The newest audit entry, noted once more, so that removing the last ones shows, too.
+
+    One row, written in the transaction of the entry it names. Who can rewrite the whole
+    database can rewrite the chain and this row with it: `audit verify --expect HASH`, with a
+    hash that was noted elsewhere, finds that as well.
+    """
+
+    __tablename__: ClassVar[Any] = "audit_head"
+    __table_args__ = (CheckConstraint("id = 1", name="ck_audit_head_one_row"),)
+
+    id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    seq: int
     hash: str = Field(max_length=64)

@@ -116,7 +116,7 @@ class Notices:
 
     def signer_expiry(self, session: Session, signer: Signer, rung: Rung, now: datetime) -> None:
         """One rung of the signer's own ladder; to vendor ops."""
-        ladder = f"signer:{signer.id}"
+        ladder = signer_ladder(signer)
         context = Context(
             vendor=self._vendor,
             now=now,
@@ -199,3 +199,8 @@ class Notices:
         row.last_error = None if row.recipients else "no recipient is configured"
         session.add(row)
         session.flush()
+
+
+def signer_ladder(signer: Signer) -> str:
+    """The name under which the outbox books the rungs of a signer's ladder."""
+    return f"signer:{signer.id}"

@@ -25,7 +25,6 @@ from lifecycle.vendor.facts import (
 )
 from lifecycle.vendor.ladder import (
     Rung,
-    current_rung,
     delivery_ladder,
     expiry_ladder,
     next_rung_at,
@@ -329,7 +328,3 @@ def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iter
         if facts.kind is not CustomerKind.CANARY:
             yield _isolation_due_at(facts, active, policy)
 
-
-def told_until(facts: CustomerFacts, policy: Policy, now: datetime) -> Rung | None:
-    """The rung that stands at ``now``, told or not; what ``remind --explain`` shows."""
-    return current_rung(ladder(facts, policy), now)

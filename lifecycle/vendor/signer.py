@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from lifecycle.boundary import Unobserved, WriteObserver
-from lifecycle.errors import Finding, Refused, refuse
+from lifecycle.errors import Finding, Refused, raise_for, refuse
 from lifecycle.pki.chain import Chain, TrustStore, complete_chain, parse_certificates
 from lifecycle.pki.csr import read_csr
 from lifecycle.pki.fingerprints import fingerprint, short
@@ -146,6 +146,13 @@ class SignerDirectory:
         _, key, chain = self._loaded
         request = sign_request(read_csr(csr), KeySigner(key), chain)
         return SignedCsr(request.encode(), name, chain.not_after)
+
+    def check_key(self) -> None:
+        """Loads the key as ``sign`` would. Raises ``Refused`` when that cannot be done."""
+        name = self._current_name()
+        if name is not None:
+            key, chain = self._read_key(name), self._read_chain(name)
+            raise_for(check_signing_certificate(chain.leaf, key.public_key(), at=None))
 
     def _current_name(self) -> str | None:
         try:

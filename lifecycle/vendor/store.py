@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, select, update
+from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.errors import refuse
 from lifecycle.vendor.facts import (
@@ -89,6 +90,17 @@ def open_renewal(session: Session, customer: Customer) -> Renewal | None:
 def current_signer(session: Session) -> Signer | None:
     """The MDM signing certificate that requests are signed with now, or None."""
     return session.exec(select(Signer).where(col(Signer.retired_at).is_(None))).first()
+
+
+def slugs_of_kind(session: Session, kind: CustomerKind) -> list[str]:
+    """Slugs of all customers of this kind that are in care, sorted."""
+    return list(
+        session.exec(
+            select(Customer.slug)
+            .where(Customer.kind == kind, col(Customer.offboarded_at).is_(None))
+            .order_by(Customer.slug)
+        )
+    )
 
 
 def signer_by_fingerprint(session: Session, fingerprint: str) -> Signer | None:
@@ -206,12 +218,12 @@ def _signer_facts(row: Signer | None) -> SignerFacts | None:
     return None if row is None else SignerFacts(row.fingerprint, row.not_before, row.not_after)
 
 
-def due_customers(session: Session, now: datetime, limit: int) -> Sequence[int]:
+def due_customers(session: Session, now: datetime, limit: int) -> list[int]:
     """Ids of at most ``limit`` customers that must be looked at, longest overdue first."""
-    return session.exec(due_statement(now, limit)).all()  # type: ignore[no-any-return, call-overload]
+    return [found for found in session.exec(due_statement(now, limit)) if found is not None]
 
 
-def due_statement(now: datetime, limit: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def due_statement(now: datetime, limit: int) -> SelectOfScalar[int | None]:
     """The due query; a test asserts that it runs on the index of ``next_action_at``."""
     return (
         select(Customer.id)

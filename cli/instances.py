@@ -1,0 +1,195 @@
+"""``instance``: the customer's plane, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.invocation import AsJson, console, invocation, print_json, read_file, write_file
+from lifecycle.errors import AttentionNeeded, refuse
+
+instance = typer.Typer(
+    no_args_is_help=True,
+    help="A customer's MDM instance: its vault, devices and pushes."
+    " Example: pushcert instance push UDID --customer acme",
+)
+device = typer.Typer(
+    no_args_is_help=True,
+    help="The devices an instance knows."
+    " Example: pushcert instance device import TokenUpdate.plist --customer acme",
+)
+Customer = Annotated[str, typer.Option("--customer", help="The customer's slug.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    instance.add_typer(device, name="device")
+    app.add_typer(instance, name="instance")
+
+
+@instance.command()
+def csr(ctx: typer.Context, customer: Customer) -> None:
+    """Makes the key and CSR that the open renewal waits for, and hands the CSR in.
+
+    Example: pushcert instance csr --customer acme
+    """
+    with invocation(ctx).embedded() as embedded, embedded.agent(customer) as agent:
+        outcome = agent.step()
+    for done in outcome.done:
+        console().print(done.sentence, markup=False)
+    if not outcome.done:
+        console().print("Nothing is wanted of this instance now.")
+
+
+@instance.command()
+def request(
+    ctx: typer.Context,
+    customer: Customer,
+    out: Annotated[Path, typer.Option("--out", help="Where the request goes.")],
+) -> None:
+    """Saves the signed request that waits to be taken to Apple's portal.
+
+    Example: pushcert instance request --customer acme --out acme-request.b64
+    """
+    with invocation(ctx).embedded() as embedded, embedded.agent(customer) as agent:
+        found = agent.request()
+    if found is None:
+        raise refuse(
+            "no_request_outstanding",
+            "No signed request waits for this instance.",
+            f"Start a renewal with `pushcert renew {customer}`.",
+        )
+    write_file(out, found.request.encode())
+    console().print(f"Wrote {out}.", markup=False)
+
+
+@instance.command()
+def upload(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The certificate from the portal; - for stdin.")],
+    customer: Customer,
+) -> None:
+    """Takes in the certificate that the portal issued; the same as `pushcert upload`.
+
+    Example: pushcert instance upload MDM_Example.pem --customer acme
+    """
+    from cli.renewals import upload as upload_for
+
+    upload_for(ctx, customer, file)
+
+
+@device.command("import")
+def import_devices(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="TokenUpdate property list, or CSV.")],
+    customer: Customer,
+    as_json: AsJson = False,
+) -> None:
+    """Takes in devices: a TokenUpdate message, or a CSV with udid,token,push_magic,topic.
+
+    Example: pushcert instance device import TokenUpdate.plist --customer acme
+    """
+    data = read_file(file)
+    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+        done = vault.import_devices(data, embedded.clock.now())
+    if as_json:
+        print_json({"added": list(done.added), "updated": list(done.updated)})
+    else:
+        console().print(f"{len(done.added)} added, {len(done.updated)} updated.")
+
+
+@device.command("list")
+def list_devices(ctx: typer.Context, customer: Customer, as_json: AsJson = False) -> None:
+    """Lists the devices, with fingerprints instead of tokens.
+
+    Example: pushcert instance device list --customer acme
+    """
+    from lifecycle.pki.fingerprints import short
+
+    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+        known = vault.devices.all()
+    if as_json:
+        print_json(
+            [
+                {
+                    "udid": d.udid,
+                    "topic": str(d.topic),
+                    "token_fingerprint": d.token_fingerprint,
+                    "canary": d.canary,
+                    "seen_at": d.seen_at.isoformat(),
+                    "gone_at": None if d.gone_at is None else d.gone_at.isoformat(),
+                }
+                for d in known
+            ]
+        )
+        return
+    for d in known:
+        marks = (" canary" if d.canary else "") + (" gone" if d.gone_at else "")
+        console().print(f"{d.udid}  token {short(d.token_fingerprint)}{marks}", markup=False)
+
+
+@device.command("canary")
+def set_canary(
+    ctx: typer.Context,
+    udid: Annotated[str, typer.Argument(help="The device's UDID.")],
+    customer: Customer,
+    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
+) -> None:
+    """Chooses a device for the own-token pushes of activation and isolation checks.
+
+    Example: pushcert instance device canary UDID --customer acme
+    """
+    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+        vault.devices.set_canary(udid, not off)
+    console().print(f"{udid} is {'no longer ' if off else ''}a canary.", markup=False)
+
+
+@instance.command()
+def push(
+    ctx: typer.Context,
+    udids: Annotated[list[str], typer.Argument(help="UDIDs of the devices to wake.")],
+    customer: Customer,
+    as_json: AsJson = False,
+) -> None:
+    """Wakes devices through APNs. Exit code 4 when APNs refused one, 5 when it was not reached.
+
+    Example: pushcert instance push 8F2A… --customer acme
+    """
+    from lifecycle.errors import Unavailable
+    from lifecycle.instance.push import push_to
+
+    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+        answers = push_to(vault, embedded.pushes, udids, embedded.clock.now())
+    rows = [
+        {
+            "udid": a.udid,
+            "status": a.status,
+            "reason": a.reason,
+            "fault": a.fault,
+            "apns_id": a.apns_id,
+        }
+        for a in answers
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        for a in answers:
+            said = "pushed" if a.delivered else f"{a.status or ''} {a.reason or a.fault}".strip()
+            console().print(f"{a.udid}: {said}", markup=False)
+    if any(a.status is None for a in answers):
+        raise Unavailable("Some devices got no push: APNs gave no answer.", "Try again.")
+    if not all(a.delivered for a in answers):
+        raise AttentionNeeded("APNs refused some of the pushes.")
+
+
+@instance.command()
+def verify(ctx: typer.Context, customer: Customer, as_json: AsJson = False) -> None:
+    """Checks this customer's isolation now; the same as `pushcert verify SLUG`.
+
+    Example: pushcert instance verify --customer acme
+    """
+    from cli.renewals import verify as verify_all
+
+    verify_all(ctx, [customer], everyone=False, as_json=as_json)

@@ -1,0 +1,162 @@
+"""What one run of the command line was given, and how it shows what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lifecycle.errors import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lifecycle.config import Config
+    from lifecycle.embedded import Embedded
+    from lifecycle.errors import Finding
+
+MAX_FILE = 20 * 1024 * 1024
+"""No file that pushcert takes in is anywhere near this size."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no more.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The shared options, and what commands open by them."""
+
+    config_option: Path | None
+    debug: bool
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration file that this run uses."""
+        from lifecycle.config import CONFIG_VARIABLE, find_config
+
+        return find_config(self.config_option, os.environ.get(CONFIG_VARIABLE))
+
+    def config(self) -> Config:
+        """The configuration. Raises ``Refused`` when it is missing or wrong."""
+        from lifecycle.config import load_config
+
+        return load_config(self.config_file)
+
+    @contextmanager
+    def embedded(self) -> Iterator[Embedded]:
+        """Both planes, opened on the configured database. Raises ``Refused``, ``Unavailable``."""
+        from lifecycle.clock import SystemClock
+        from lifecycle.embedded import Embedded
+        from lifecycle.vendor.migrations import require_current
+
+        config = self.config()
+        configure_log()
+        with Embedded(config, SystemClock()) as embedded:
+            require_current(embedded.database.engine)
+            yield embedded
+
+
+def invocation(ctx: typer.Context) -> Invocation:
+    """The invocation of the running command."""
+    found = ctx.find_root().obj
+    if not isinstance(found, Invocation):
+        raise TypeError("the command was run without its root")
+    return found
+
+
+def actor() -> str:
+    """Who runs the command, for the audit log."""
+    import getpass
+
+    try:
+        return f"operator:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"operator:uid {os.getuid()}"
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that a person named, or of standard input for ``-``.
+
+    Raises:
+        Refused: it cannot be read or is far too large to be what it should be.
+    """
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(MAX_FILE + 1)
+    else:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except OSError as error:
+            raise refuse(
+                "file_unreadable",
+                f"{path} cannot be read ({error.strerror}).",
+                "Check the path and the permissions.",
+            ) from None
+    if len(data) > MAX_FILE:
+        raise refuse(
+            "file_too_large",
+            f"{path} is larger than {MAX_FILE // 2**20} MiB; no certificate, CSR or list is.",
+            "Pick the right file.",
+        )
+    return data
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Writes a file whole or not at all (a rename), with its mode right from the start.
+
+    Raises:
+        Refused: the folder cannot be written to.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        new.replace(path)
+    except OSError as error:
+        raise refuse(
+            "file_unwritable",
+            f"{path} cannot be written ({error.strerror}).",
+            "Choose another place with --out.",
+        ) from None
+
+
+def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that respects NO_COLOR and non-terminals; 80 columns where it has no width."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say_notes(findings: Sequence[Finding]) -> None:
+    """Notes about an input that was used all the same, on stderr."""
+    for finding in findings:
+        if not finding.refuses:
+            print(f"note: {finding} [{finding.code}]", file=sys.stderr)
+
+
+def configure_log() -> None:
+    """Log lines go to stderr, as key=value, without values of unforeseen errors' locals."""
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

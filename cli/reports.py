@@ -1,0 +1,98 @@
+"""``report``: the expiry report that vendor ops read every morning."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.invocation import console, invocation, write_file
+from lifecycle.errors import AttentionNeeded
+
+FORMATS = ("table", "json", "csv")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this command to the command line."""
+    app.command()(report)
+
+
+def report(
+    ctx: typer.Context,
+    within: Annotated[
+        str | None, typer.Option("--within", help="Only what ends within this time, e.g. 60d.")
+    ] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only this status; may be repeated.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="As it will stand on this date, YYYY-MM-DD.")
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option("--fail-on", help="Exit code 4 if anybody has this status; repeatable."),
+    ] = None,
+) -> None:
+    """Says whose push certificate ends when, and what is stuck and why.
+
+    Example: pushcert report --within 60d --fail-on expired
+    """
+    from lifecycle.vendor import reporting
+    from lifecycle.vendor.report import as_csv, as_json_text
+
+    form = "json" if as_json else form
+    if form not in FORMATS:
+        raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}")
+    span, moment = _span(within), _moment(at)
+    wanted, failing = _statuses(status), _statuses(fail_on)
+    with invocation(ctx).embedded() as embedded:
+        found = reporting.build(
+            embedded.database, embedded.policy, moment or embedded.clock.now()
+        )
+    shown = found.only(within=span, statuses=wanted)
+    if form == "table":
+        from cli.report_table import print_report
+
+        print_report(shown, console() if out is None else None, out)
+    else:
+        text = as_json_text(shown) if form == "json" else as_csv(shown)
+        if out is None:
+            print(text, end="" if text.endswith("\n") else "\n")
+        else:
+            write_file(out, text.encode())
+    hit = sorted({row.slug for row in found.rows if row.status in failing})
+    if hit:
+        raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {', '.join(hit)}.")
+
+
+def _span(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    number = text.removesuffix("d")
+    if not number.isdigit():
+        raise typer.BadParameter("--within is a number of days, such as 60d")
+    return timedelta(days=int(number))
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("--at is a date such as 2027-03-01") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _statuses(given: list[str] | None) -> tuple[str, ...]:
+    from lifecycle.vendor.facts import Status
+
+    for name in given or ():
+        if name not in set(Status):
+            raise typer.BadParameter(f"a status is one of {', '.join(Status)}")
+    return tuple(given or ())

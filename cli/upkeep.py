@@ -1,0 +1,97 @@
+"""``init`` and ``doctor``: setting a deployment up, and finding out what ails it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.invocation import AsJson, console, invocation, print_json, write_file
+from lifecycle.errors import AttentionNeeded
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    app.command()(init)
+    app.command()(doctor)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where config.toml and the data go.")] = Path(),
+) -> None:
+    """Makes config.toml, the database and the directories; safe to repeat.
+
+    Run it again after an upgrade: it migrates the database.
+
+    Example: pushcert init /var/lib/pushcert
+    """
+    from lifecycle.config import CONFIG_NAME, load_config
+    from lifecycle.vendor.migrations import upgrade
+
+    out = console()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = directory / CONFIG_NAME
+    if not file.exists():
+        write_file(file, _template().encode(), 0o600)
+        out.print(f"made {file}", markup=False)
+    config = load_config(file)
+    for folder in (config.path(config.signer.directory), config.path(config.vault.directory)):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    upgrade(config.database_url)
+    out.print(f"database ready: {config.vendor.database}", markup=False)
+    out.print(
+        f"Next: set vendor.name, vendor.ops and smtp in {file},"
+        " then pushcert signer import --certificate FILE --key FILE",
+        markup=False,
+    )
+
+
+def _template() -> str:
+    from importlib.resources import files
+
+    packaged = files("lifecycle").joinpath("config.example.toml")
+    if packaged.is_file():
+        return packaged.read_text()
+    return (Path(__file__).parent.parent / "config.example.toml").read_text()
+
+
+def doctor(
+    ctx: typer.Context,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not try to reach APNs and the mail server.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Checks everything that renewals depend on; one line each, with the remedy.
+
+    Exit code 4 when something needs a person.
+
+    Example: pushcert doctor
+    """
+    from rich.text import Text
+
+    from lifecycle.clock import SystemClock
+    from lifecycle.doctor import diagnose
+    from lifecycle.embedded import Embedded
+
+    run = invocation(ctx)
+    with Embedded(run.config(), SystemClock()) as embedded:
+        found = list(diagnose(embedded, embedded.clock.now(), network=not offline))
+    if as_json:
+        print_json(
+            [
+                {"what": d.what, "well": d.well, "message": d.message, "remedy": d.remedy}
+                for d in found
+            ]
+        )
+    else:
+        out = console()
+        for d in found:
+            mark = Text("ok  ", style="green") if d.well else Text("BAD ", style="bold red")
+            out.print(mark + Text(f"{d.what}: {d.message} {d.remedy}".rstrip(), style=""))
+    bad = [d for d in found if not d.well]
+    if bad:
+        raise AttentionNeeded(f"{len(bad)} of {len(found)} checks need attention.")
+
+

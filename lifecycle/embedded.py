@@ -1,0 +1,236 @@
+"""The embedded deployment: both planes on one machine, in one process, the boundary kept.
+
+The composition root of everything that is not distributed: built by ``cli`` from the
+configuration, by the rehearsal from the lab's, and by nobody else. The planes still talk
+through ``VendorLink`` alone, in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lifecycle.apns.gateway import Gateway
+from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.clock import Clock
+from lifecycle.config import Config
+from lifecycle.instance.agent import Agent, UploadOutcome
+from lifecycle.instance.apns_pushes import ApnsPushes
+from lifecycle.instance.canaries import CanarySource, NoCanary, RingCanaries, VaultCanaries
+from lifecycle.instance.vault import Vault
+from lifecycle.passphrase import PassphraseSource, resolve
+from lifecycle.policy import configured_policy
+from lifecycle.signing import configured_signer, secret_source
+from lifecycle.trust import configured_trust
+from lifecycle.vendor import registry, store
+from lifecycle.vendor.database import Database
+from lifecycle.vendor.desk import Desk
+from lifecycle.vendor.facts import CustomerKind, Verdict
+from lifecycle.vendor.mail import SmtpTransport
+from lifecycle.vendor.notices import Notices
+from lifecycle.vendor.outbox import DeliverySummary, deliver_due
+from lifecycle.vendor.revocation import OcspGateway
+from lifecycle.vendor.signers import remind_of_signer
+from lifecycle.vendor.worker import TickSummary, Worker
+from lifecycle.wire.memory import MemoryLink
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick did: the worker's part, and the mail that went out."""
+
+    work: TickSummary
+    mail: DeliverySummary
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome of one customer's isolation check; ``verdict`` is None if none was made."""
+
+    slug: str
+    verdict: Verdict | None
+    why: str
+
+
+class Embedded:
+    """Both planes, put together from one configuration.
+
+    Args:
+        config: the configuration.
+        clock: the host's, or the lab's.
+        observer: told around every durable write of either plane.
+        tap: sees the bytes of every message between the planes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        observer: WriteObserver | None = None,
+        tap: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self._observer: WriteObserver = observer or Unobserved()
+        self._tap = tap
+        self.policy = configured_policy(config)
+        self.trust = configured_trust(config)
+        self.database = Database(config.database_url, self._observer)
+        self.signer = configured_signer(config, self._observer)
+        self.gateway = Gateway(
+            config.apns.host,
+            config.apns.port,
+            None if config.apns.ca_file is None else config.path(config.apns.ca_file),
+            config.apns.proxy,
+        )
+        self._pushes = ApnsPushes(self.gateway, clock)
+        self.notices = Notices(config.vendor.name, config.vendor.ops, config.vendor.upload_at)
+        self.worker = Worker(
+            self.database,
+            clock,
+            self.policy,
+            self.signer,
+            self,
+            OcspGateway(self.trust, clock, config.revocation.timeout_seconds),
+            self.notices,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the vendor's database."""
+        self.database.close()
+
+    def vault_directory(self, slug: str) -> Path:
+        """Where the vault of this customer's instance is."""
+        return self.config.path(self.config.vault.directory) / slug
+
+    @contextmanager
+    def vault(self, slug: str) -> Iterator[Vault]:
+        """The customer's vault, made on first use. Raises ``Refused``."""
+        directory = self.vault_directory(slug)
+        if Vault.exists(directory):
+            vault = self._open_vault(directory)
+        else:
+            with self.database.reading() as session:
+                store.customer_by_slug(session, slug)  # no vault for a mistyped slug
+            directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            vault = Vault.create(directory, self._vault_passphrase(), observer=self._observer)
+        with vault:
+            yield vault
+
+    def desk(self, slug: str) -> Desk:
+        """The vendor's side of the link for this customer."""
+        return Desk(self.database, slug, self.clock, self.trust, self.notices)
+
+    @contextmanager
+    def agent(self, slug: str) -> Iterator[Agent]:
+        """The agent of the customer's instance, on its vault and its link to the vendor."""
+        with self.vault(slug) as vault:
+            yield Agent(
+                vault,
+                MemoryLink(self.desk(slug), self._tap),
+                self._pushes,
+                self._canaries(slug),
+                self.clock,
+                self.trust,
+            )
+
+    def nudge(self, slug: str) -> None:
+        """Lets the customer's instance do what the vendor wants of it (``InstanceGateway``)."""
+        with self.agent(slug) as agent:
+            agent.step()
+
+    def upload(
+        self, slug: str, data: bytes, accept_new_topic: str | None = None
+    ) -> UploadOutcome:
+        """Takes the certificate from the portal into the customer's instance, and goes on.
+
+        Raises:
+            Refused: with every finding; nothing was written on either side.
+        """
+        with self.agent(slug) as agent:
+            outcome = agent.upload(data, accept_new_topic)
+        self.worker.drive(slug)
+        return outcome
+
+    def verify(self, slug: str) -> Verification:
+        """Checks one customer's isolation now."""
+        now = self.clock.now()
+        with self.database.transaction() as session:
+            customer = store.customer_by_slug(session, slug)
+            check = registry.order_isolation_check(session, customer, at=now)
+        if check is None:
+            return Verification(slug, None, "There is no active certificate to check.")
+        self.nudge(slug)
+        with self.database.reading() as session:
+            latest = store.latest_check(session, store.customer_by_slug(session, slug))
+        if latest is None or latest.id != check.id or latest.verdict is None:
+            return Verification(slug, None, "The instance sent no evidence.")
+        return Verification(slug, Verdict(latest.verdict), latest.why or "")
+
+    def tick(self, *, stop: Callable[[], bool] = lambda: False) -> Tick:
+        """Does everything that is owed now, on both planes, and sends the mail.
+
+        Raises:
+            Unavailable: the vendor's database cannot be used.
+        """
+        work = self.worker.tick(stop=stop)
+        remind_of_signer(self.database, self.policy.ladder, self.notices, self.clock.now())
+        return Tick(work, self.send_mail())
+
+    def send_mail(self) -> DeliverySummary:
+        """Sends what waits in the outbox; without a mail server it goes on waiting."""
+        smtp = self.config.smtp
+        if smtp.host is None:
+            return DeliverySummary()
+        password = secret_source(self.config, smtp.password)
+        transport = SmtpTransport(
+            host=smtp.host,
+            port=smtp.port,
+            security=smtp.security,
+            username=smtp.username,
+            password=lambda: (resolve(password) or b"").decode(),
+            ca_file=None if smtp.ca_file is None else self.config.path(smtp.ca_file),
+            timeout=smtp.timeout_seconds,
+        )
+        return deliver_due(
+            self.database.transaction,
+            transport,
+            self.clock.now(),
+            sender=smtp.sender,
+            vendor=self.config.vendor.name,
+            observer=self._observer,
+        )
+
+    def _vault_passphrase(self) -> PassphraseSource | None:
+        return secret_source(self.config, self.config.vault.passphrase)
+
+    def _open_vault(self, directory: Path) -> Vault:
+        return Vault.open(directory, self._vault_passphrase(), observer=self._observer)
+
+    def _canaries(self, slug: str) -> CanarySource:
+        own = self.vault_directory(slug)
+        if self.config.isolation.other_tenant == "ring":
+            vaults = (path for path in own.parent.iterdir() if Vault.exists(path))
+            return RingCanaries(vaults, own, self._open_vault)
+        with self.database.reading() as session:
+            tenants = store.slugs_of_kind(session, CustomerKind.CANARY)
+        others = [tenant for tenant in tenants if tenant != slug]
+        if not others:
+            return NoCanary()
+        return VaultCanaries(self.vault_directory(others[0]), self._open_vault)

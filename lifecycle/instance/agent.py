@@ -1,0 +1,208 @@
+"""The agent: does in the instance what the vendor's plane wants of it.
+
+Level-triggered: ``step`` asks what is wanted and does it. Every part can be repeated, so an
+agent that was killed anywhere goes on at the next step. What leaves towards the vendor is a
+CSR, a certificate's public part, answers of APNs and fingerprints; never a key or a token.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from lifecycle.clock import Clock
+from lifecycle.errors import Refused, raise_for
+from lifecycle.instance.canaries import CanarySource
+from lifecycle.instance.certificates import HeldCertificate
+from lifecycle.instance.models import CertificateState
+from lifecycle.instance.outcomes import Done, StepOutcome, UploadOutcome
+from lifecycle.instance.probing import gather
+from lifecycle.instance.proof import Proof, prove
+from lifecycle.instance.pushes import Pushes
+from lifecycle.instance.upload import check_pair, check_upload
+from lifecycle.instance.vault import Vault
+from lifecycle.pki.chain import TrustStore
+from lifecycle.pki.keys import load_private_key
+from lifecycle.pki.push_certificate import PushCertificate, read_upload
+from lifecycle.wire.link import VendorLink
+from lifecycle.wire.messages import (
+    Activation,
+    CertificateSubmission,
+    CsrOrder,
+    CsrSubmission,
+    ReceivedCertificate,
+    Setback,
+    SignedRequest,
+    Work,
+)
+
+
+class Agent:
+    """One instance's agent.
+
+    Args:
+        vault: the instance's vault, open.
+        link: the line to the vendor.
+        pushes: the way to APNs.
+        canaries: finds the other tenant for isolation checks.
+        clock: tells the time.
+        trust: what push certificates must chain to.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        link: VendorLink,
+        pushes: Pushes,
+        canaries: CanarySource,
+        clock: Clock,
+        trust: TrustStore,
+    ) -> None:
+        self._vault = vault
+        self._link = link
+        self._pushes = pushes
+        self._canaries = canaries
+        self._clock = clock
+        self._trust = trust
+
+    def step(self) -> StepOutcome:
+        """Does everything the vendor wants now.
+
+        Raises:
+            Unavailable: the vendor or the vault cannot be reached; what was done stays done.
+            Refused: the vault itself cannot be used.
+        """
+        work = self._link.work()
+        done = [*self._retire(work)]
+        setback: Setback | None = None
+        refusals: Refused | None = None
+        if work.csr is not None:
+            try:
+                done.append(self._send_csr(work.csr))
+            except Refused as refused:
+                refusals = refused
+                setback = self._set_back(work.csr.renewal_id, refused)
+        if work.received is not None:
+            setback = self._take_received(work.received, done) or setback
+        if work.probes is not None:
+            evidence = gather(self._vault, work.probes.check_id, self._pushes, self._canaries)
+            self._link.report(evidence)
+            said = evidence.fault or f"{len(evidence.answers)} answers"
+            done.append(Done("evidence_sent", f"Isolation evidence sent: {said}."))
+        return StepOutcome(
+            tuple(done), setback, () if refusals is None else refusals.findings
+        )
+
+    def upload(self, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
+        """Takes a certificate from the portal: checks it here, then at the vendor's, activates it.
+
+        Args:
+            data: the file, whatever it is.
+            accept_new_topic: the new topic, typed by a person who knows that every device must
+                re-enrol; None refuses a changed topic.
+
+        Raises:
+            Refused: with every finding; nothing was written, here or at the vendor's.
+            Unavailable: the vendor cannot be reached. If the certificate got through, the next
+                ``step`` goes on with it; uploading it again does no harm either.
+        """
+        upload, notes = check_upload(
+            self._vault, data, self._trust, self._clock.now(), accept_new_topic
+        )
+        certificate = upload.certificate
+        receipt = self._link.submit_certificate(
+            CertificateSubmission(certificate=certificate.pem, accept_new_topic=accept_new_topic)
+        )
+        done: list[Done] = []
+        setback = self._bring_in(certificate, receipt.renewal_id, done)
+        return UploadOutcome(certificate, receipt.renewal_id, notes, tuple(done), setback)
+
+    def adopt(
+        self, key: bytes, certificate: bytes, passphrase: bytes | None = None
+    ) -> HeldCertificate:
+        """Takes in an existing pair, as the active certificate of a vault that has none.
+
+        Args:
+            key: the private key, PEM or DER, encrypted or not.
+            certificate: the push certificate in any form an upload may have.
+            passphrase: of the key; never from a command-line argument.
+
+        Raises:
+            Refused: with every finding; nothing was written.
+        """
+        private_key = load_private_key(key, passphrase)
+        upload = read_upload(certificate)
+        now = self._clock.now()
+        raise_for(check_pair(private_key, upload, self._trust, now))
+        self._vault.certificates.adopt(private_key, upload.certificate, now)
+        return self._vault.require_active()
+
+    def request(self) -> SignedRequest | None:
+        """The request that waits to be taken to the portal, or None. Raises ``Unavailable``."""
+        return self._link.work().request
+
+    def _retire(self, work: Work) -> list[Done]:
+        current = [part.renewal_id for part in (work.csr, work.request, work.received) if part]
+        if not current:
+            return []
+        retired = self._vault.keys.retire_before(max(current), self._clock.now())
+        if not retired:
+            return []
+        sentence = f"{retired} keys of renewals that ended were set aside."
+        return [Done("keys_retired", sentence, max(current))]
+
+    def _send_csr(self, order: CsrOrder) -> Done:
+        pending = self._vault.pending_key(order, self._clock.now())
+        self._link.submit_csr(
+            CsrSubmission(renewal_id=order.renewal_id, csr=b64encode(pending.csr.der))
+        )
+        return Done("csr_sent", f"CSR for {order.common_name} sent.", order.renewal_id)
+
+    def _take_received(self, received: ReceivedCertificate, done: list[Done]) -> Setback | None:
+        # The vendor has checked and recorded it; the instance insists on its own key only.
+        certificate = read_upload(received.certificate.encode()).certificate
+        return self._bring_in(certificate, received.renewal_id, done)
+
+    def _bring_in(
+        self, certificate: PushCertificate, renewal_id: int, done: list[Done]
+    ) -> Setback | None:
+        """Candidate, own-token push, activation, report: each left out if it was done before."""
+        try:
+            held = self._vault.certificates.record_candidate(
+                certificate, renewal_id, self._clock.now()
+            )
+            if held.state is CertificateState.CANDIDATE:
+                proof = prove(self._vault, held, self._pushes, self._clock.now())
+                if proof.code is not None:
+                    return self._report_setback(renewal_id, proof.code, proof.message or "")
+                held = self._activate(certificate, renewal_id, proof, done)
+        except Refused as refused:
+            return self._set_back(renewal_id, refused)
+        self._link.report(
+            Activation(
+                renewal_id=renewal_id,
+                fingerprint=certificate.fingerprint,
+                own_push=held.own_push,
+            )
+        )
+        done.append(Done("activation_reported", "The vendor knows.", renewal_id))
+        return None
+
+    def _activate(
+        self, certificate: PushCertificate, renewal_id: int, proof: Proof, done: list[Done]
+    ) -> HeldCertificate:
+        own_push = None if proof.answer is None else proof.answer.as_probe()
+        if own_push is not None:
+            sentence = f"The own-token push was answered {own_push.status}."
+            done.append(Done("own_push", sentence, renewal_id))
+        held = self._vault.activate(certificate.fingerprint, self._clock.now(), own_push)
+        sentence = f"The certificate with serial {certificate.serial} is active."
+        done.append(Done("activated", sentence, renewal_id))
+        return held
+
+    def _set_back(self, renewal_id: int, refused: Refused) -> Setback:
+        return self._report_setback(renewal_id, refused.codes[0], str(refused))
+
+    def _report_setback(self, renewal_id: int, code: str, message: str) -> Setback:
+        setback = Setback(renewal_id=renewal_id, code=code, message=message)
+        self._link.report(setback)
+        return setback

@@ -1,0 +1,102 @@
+"""The subject of a CSR: what may stand in it, how it is written, how it is read."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from cryptography import x509
+from cryptography.x509.oid import ObjectIdentifier
+
+from lifecycle.errors import Finding
+from lifecycle.pki import der
+
+MAX_COMMON_NAME = 64
+"""Characters, not bytes: X.520, ub-common-name (RFC 5280, appendix A)."""
+MAX_EMAIL = 255
+"""Characters: RFC 5280, ub-emailaddress-length."""
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_OID_EMAIL = bytes.fromhex("06092a864886f70d010901")
+_OID_COMMON_NAME = bytes.fromhex("0603550403")
+_OID_COUNTRY = bytes.fromhex("0603550406")
+_LONG_NAME_WARNING = "Attribute's length must be"
+
+
+def check_subject(*, email: str, common_name: str, country: str) -> tuple[Finding, ...]:
+    """Everything that keeps these from being the subject of a CSR.
+
+    Codes: ``email_not_ascii`` (emailAddress is an IA5String, RFC 5280 4.1.2.6, so an address
+    with letters beyond ASCII does not fit; it is refused rather than encoded, because the part
+    before the @ has no ASCII form), ``email_invalid``, ``common_name_invalid``,
+    ``country_invalid``.
+    """
+    findings = []
+    if not email.isascii():
+        findings.append(
+            Finding(
+                "email_not_ascii",
+                f"The e-mail address “{email}” has letters that a CSR cannot carry.",
+                "Give an address in ASCII letters; a domain can be written in its xn-- form.",
+            )
+        )
+    elif len(email) > MAX_EMAIL or not email.isprintable() or _EMAIL.fullmatch(email) is None:
+        findings.append(
+            Finding(
+                "email_invalid",
+                f"“{email[:80]}” is not an e-mail address of at most {MAX_EMAIL} characters.",
+                "Give one address in the form name@domain.",
+            )
+        )
+    if not (common_name.strip() and len(common_name) <= MAX_COMMON_NAME) or not (
+        common_name.isprintable()
+    ):
+        findings.append(
+            Finding(
+                "common_name_invalid",
+                f"“{common_name[:80]}” cannot be the name in a CSR: it must have 1 to "
+                f"{MAX_COMMON_NAME} printable characters, and has {len(common_name)}.",
+                "Shorten or correct the name; the customer's name in the registry may stay.",
+            )
+        )
+    if _COUNTRY.fullmatch(country) is None:
+        findings.append(
+            Finding(
+                "country_invalid",
+                f"“{country[:20]}” is not a country code.",
+                "Give the two capital letters of ISO 3166, such as US or DE.",
+            )
+        )
+    return tuple(findings)
+
+
+def subject_der(*, email: str, common_name: str, country: str) -> bytes:
+    """The subject as a DER Name: emailAddress (IA5String), CN (UTF8String), C
+    (PrintableString), one attribute in each set. The values must have passed
+    ``check_subject``."""
+    # Written out by hand: cryptography counts the 64 characters of a CN in UTF-8 bytes, and so
+    # refuses names in most scripts that X.520 allows.
+    return der.element(
+        der.SEQUENCE,
+        _attribute(_OID_EMAIL, der.IA5_STRING, email.encode("ascii")),
+        _attribute(_OID_COMMON_NAME, der.UTF8_STRING, common_name.encode()),
+        _attribute(_OID_COUNTRY, der.PRINTABLE_STRING, country.encode("ascii")),
+    )
+
+
+def subject_values(request: x509.CertificateSigningRequest) -> dict[ObjectIdentifier, str]:
+    """The attributes of the subject that are not empty.
+
+    Raises:
+        ValueError: the subject is not a Name that can be decoded.
+    """
+    with warnings.catch_warnings():
+        # cryptography warns of a CN of more than 64 bytes; see subject_der.
+        warnings.filterwarnings("ignore", message=_LONG_NAME_WARNING)
+        attributes = list(request.subject)
+    return {a.oid: str(a.value) for a in attributes if a.value}
+
+
+def _attribute(oid: bytes, tag: int, value: bytes) -> bytes:
+    return der.element(der.SET, der.element(der.SEQUENCE, oid, der.element(tag, value)))

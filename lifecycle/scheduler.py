@@ -1,0 +1,100 @@
+"""``run``: says when to look, and decides nothing. ``tick`` does the same work once.
+
+APScheduler fires a tick at an interval; everything else is the planner's and the worker's.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+from filelock import FileLock, Timeout
+
+from lifecycle.config import Config
+from lifecycle.embedded import Embedded
+from lifecycle.errors import PushcertError, refuse
+
+LOCK_NAME = "run.lock"
+TICK_WAITS_SECONDS = 300
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def exclusively(config: Config, *, wait: bool) -> Iterator[None]:
+    """Holds the deployment's lock; the system releases it when the process dies.
+
+    Args:
+        config: names the folder of the lock.
+        wait: wait for a while for another ``tick`` to end, instead of refusing at once.
+
+    Raises:
+        Refused: ``already_running``.
+    """
+    lock = FileLock(config.base / LOCK_NAME, timeout=TICK_WAITS_SECONDS if wait else 0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise refuse(
+            "already_running",
+            "Another pushcert is at work on this database.",
+            "Leave it to that one, or stop it first.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_until_stopped(embedded: Embedded) -> None:
+    """Ticks at the configured interval until SIGTERM or SIGINT.
+
+    Raises:
+        Refused: ``already_running``.
+    """
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    def tick() -> None:
+        done = embedded.tick(stop=stop.is_set)
+        log.info("tick", customers=done.work.customers, **done.work.actions, sent=done.mail.sent)
+
+    with exclusively(embedded.config, wait=False):
+        before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        scheduler = BackgroundScheduler(timezone="UTC")
+        scheduler.add_listener(_log_failure, EVENT_JOB_ERROR)
+        scheduler.add_job(
+            tick,
+            "interval",
+            seconds=embedded.config.run.every_seconds,
+            next_run_time=embedded.clock.now(),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        scheduler.start()
+        log.info("running", every_seconds=embedded.config.run.every_seconds)
+        try:
+            stop.wait()
+        finally:
+            scheduler.shutdown(wait=True)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        log.info("stopped")
+
+
+def _log_failure(event: JobExecutionEvent) -> None:
+    fault = event.exception
+    if isinstance(fault, PushcertError):
+        log.warning("tick_failed", code=fault.code, message=str(fault))
+    else:
+        log.error("tick_failed", error=type(fault).__name__)

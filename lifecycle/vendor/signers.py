@@ -1,0 +1,37 @@
+"""The MDM signing certificate has an end too: the same ladder, told to vendor ops."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import select
+
+from lifecycle.vendor import store
+from lifecycle.vendor.database import Database
+from lifecycle.vendor.ladder import LadderPolicy, Rung, expiry_ladder, owed_rung
+from lifecycle.vendor.models import OutboxMessage
+from lifecycle.vendor.notices import Notices, signer_ladder
+
+
+def remind_of_signer(
+    database: Database, policy: LadderPolicy, notices: Notices, now: datetime
+) -> Rung | None:
+    """Writes the reminder that is owed about the signer in force, if any; gives its rung.
+
+    The ladder hangs from the end of whatever in the signer's chain ends first, so it covers
+    the intermediates as well.
+    """
+    with database.reading() as session:
+        signer = store.current_signer(session)
+        if signer is None:
+            return None
+        told = session.exec(
+            select(OutboxMessage.rung).where(OutboxMessage.ladder == signer_ladder(signer))
+        ).all()
+    rung = owed_rung(
+        expiry_ladder(signer.not_after, policy), frozenset(t for t in told if t is not None), now
+    )
+    if rung is not None:
+        with database.transaction() as session:
+            notices.signer_expiry(session, signer, rung, now)
+    return rung
