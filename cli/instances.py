@@ -158,10 +158,10 @@ def push(
     Example: pushcert instance push 8F2A… --customer acme
     """
     from lifecycle.errors import Unavailable
-    from lifecycle.instance.push import push_to
+    from lifecycle.instance.push import push as push_to
 
     with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
-        answers = push_to(vault, embedded.pushes, udids, embedded.clock.now())
+        answers = push_to(vault, embedded.pushes, udids)
     rows = [
         {
             "udid": a.udid,

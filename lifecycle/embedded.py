@@ -88,7 +88,7 @@ class Embedded:
             None if config.apns.ca_file is None else config.path(config.apns.ca_file),
             config.apns.proxy,
         )
-        self._pushes = ApnsPushes(self.gateway, clock)
+        self.pushes = ApnsPushes(self.gateway, clock)
         self.notices = Notices(config.vendor.name, config.vendor.ops, config.vendor.upload_at)
         self.worker = Worker(
             self.database,
@@ -144,7 +144,7 @@ class Embedded:
             yield Agent(
                 vault,
                 MemoryLink(self.desk(slug), self._tap),
-                self._pushes,
+                self.pushes,
                 self._canaries(slug),
                 self.clock,
                 self.trust,

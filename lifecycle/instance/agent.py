@@ -88,9 +88,7 @@ class Agent:
             self._link.report(evidence)
             said = evidence.fault or f"{len(evidence.answers)} answers"
             done.append(Done("evidence_sent", f"Isolation evidence sent: {said}."))
-        return StepOutcome(
-            tuple(done), setback, () if refusals is None else refusals.findings
-        )
+        return StepOutcome(tuple(done), setback, () if refusals is None else refusals.findings)
 
     def upload(self, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
         """Takes a certificate from the portal: checks it here, then at the vendor's, activates it.

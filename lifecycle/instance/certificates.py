@@ -11,7 +11,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from sqlmodel import Session, col, select
 
-from lifecycle.errors import refuse
+from lifecycle.errors import Refused, refuse
 from lifecycle.instance.keys import KeyStore, row_by_fingerprint
 from lifecycle.instance.models import CertificateRow, CertificateState, KeyRow
 from lifecycle.instance.safe import Safe
@@ -75,7 +75,8 @@ class CertificateStore:
         Changes nothing if it is the candidate or active already.
 
         Raises:
-            Refused: ``key_missing``, the vault does not have its key.
+            Refused: ``key_missing``, the vault does not have its key; ``already_superseded``,
+                it was active once and another has taken its place.
         """
         with self._safe.database.reading() as session:
             row = _by_fingerprint(session, certificate.fingerprint)
@@ -89,6 +90,8 @@ class CertificateStore:
             row = _by_fingerprint(session, certificate.fingerprint)
             if row is None:
                 row = _new_row(key, certificate, now)
+            elif row.activated_at is not None:
+                raise _already_superseded(certificate)
             row.state, row.superseded_at = CertificateState.CANDIDATE, None
             row.renewal_id = renewal_id
             session.add(row)
@@ -192,6 +195,15 @@ def _held(row: CertificateRow) -> HeldCertificate:
         activated_at=row.activated_at,
         superseded_at=row.superseded_at,
         own_push=None if row.own_push is None else ProbeAnswer.model_validate_json(row.own_push),
+    )
+
+
+def _already_superseded(certificate: PushCertificate) -> Refused:
+    return refuse(
+        "already_superseded",
+        f"The certificate with serial {certificate.serial} was active here once, and a newer one"
+        " has taken its place.",
+        "Upload the newest certificate of this topic from the portal.",
     )
 
 

@@ -108,7 +108,7 @@ def _engine(path: Path) -> Engine:
 
 
 def _configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # type: ignore[attr-defined]  # BEGIN is ours, below
+    connection.isolation_level = None  # BEGIN is ours, below
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     # EXTRA: a commit survives a power cut, too. A key whose CSR has left must not be undone.

@@ -141,9 +141,7 @@ def read_device_csv(data: bytes, default_topic: Topic | None = None) -> list[Dev
     return devices
 
 
-def _device_of_message(
-    message: Mapping[str, object], findings: list[Finding]
-) -> Device | None:
+def _device_of_message(message: Mapping[str, object], findings: list[Finding]) -> Device | None:
     udid = message.get("UDID", message.get("EnrollmentID"))
     user = message.get("UserID", message.get("EnrollmentUserID"))
     if isinstance(udid, str) and isinstance(user, str):
@@ -255,9 +253,10 @@ def _rows(data: bytes) -> Iterator[tuple[int, dict[str, str] | None]]:
                 yield reader.line_num, None
             elif any(cell.strip() for cell in cells):
                 padded = [*cells, *([""] * (len(header) - len(cells)))]
-                yield reader.line_num, {
-                    name: cell.strip() for name, cell in zip(header, padded, strict=True)
-                }
+                yield (
+                    reader.line_num,
+                    {name: cell.strip() for name, cell in zip(header, padded, strict=True)},
+                )
     except csv.Error:
         raise _unreadable() from None
 

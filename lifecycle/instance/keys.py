@@ -52,7 +52,9 @@ class KeyStore:
         """The key for a renewal, with a CSR that carries the subject of ``order``.
 
         The first call makes both and stores them in one transaction; later calls give the
-        same key, and the same CSR unless the vendor now wants another subject.
+        same key, and the same CSR unless the vendor now wants another subject. A key whose
+        certificate has been active is not used again: a vendor that asks for that renewal's
+        CSR was restored from a backup and counts its renewals anew.
 
         Raises:
             Refused: what ``build_csr`` refuses about the subject.
@@ -66,10 +68,12 @@ class KeyStore:
         )
         fresh = self.sealed_row(key, now)
         with self._safe.database.transaction() as session:
-            row = _row_of(session, order.renewal_id)
+            row = _unused_row_of(session, order.renewal_id)
             if row is not None and stored is None:
                 return self._loaded(row)  # another process was faster; its key is the one
-            row = row or fresh
+            if row is None:
+                _detach(session, order.renewal_id)
+                row = fresh
             row.renewal_id, row.csr, row.retired_at = order.renewal_id, csr.der, None
             session.add(row)
         return PendingKey(order.renewal_id, key, csr)
@@ -102,12 +106,11 @@ class KeyStore:
     def pending_fingerprints(self) -> frozenset[Fingerprint]:
         """Of every key that waits for a certificate: of a renewal that has not ended, as far
         as the instance knows, and without a certificate that was ever active."""
-        used = select(CertificateRow.key_id).where(col(CertificateRow.activated_at).is_not(None))
         waiting = (
             select(KeyRow.fingerprint)
             .where(col(KeyRow.retired_at).is_(None))
             .where(col(KeyRow.renewal_id).is_not(None))
-            .where(col(KeyRow.id).not_in(used))
+            .where(_UNUSED)
         )
         with self._safe.database.reading() as session:
             return frozenset(Fingerprint(found) for found in session.exec(waiting))
@@ -129,13 +132,11 @@ class KeyStore:
     def sealed_row(self, key: RSAPrivateKey, now: datetime) -> KeyRow:
         """A row, not stored yet, for a key that comes with its certificate."""
         fingerprint = key_fingerprint(key.public_key())
-        return KeyRow(
-            fingerprint=fingerprint, sealed=self._sealed(key, fingerprint), made_at=now
-        )
+        return KeyRow(fingerprint=fingerprint, sealed=self._sealed(key, fingerprint), made_at=now)
 
     def _stored(self, renewal_id: int) -> PendingKey | None:
         with self._safe.database.reading() as session:
-            row = _row_of(session, renewal_id)
+            row = _unused_row_of(session, renewal_id)
             return None if row is None else self._loaded(row)
 
     def _loaded(self, row: KeyRow) -> PendingKey:
@@ -169,8 +170,20 @@ def row_by_fingerprint(session: Session, fingerprint: str) -> KeyRow:
     return row
 
 
-def _row_of(session: Session, renewal_id: int) -> KeyRow | None:
-    return session.exec(select(KeyRow).where(KeyRow.renewal_id == renewal_id)).first()
+_UNUSED = col(KeyRow.id).not_in(
+    select(CertificateRow.key_id).where(col(CertificateRow.activated_at).is_not(None))
+)
+
+
+def _unused_row_of(session: Session, renewal_id: int) -> KeyRow | None:
+    return session.exec(select(KeyRow).where(KeyRow.renewal_id == renewal_id, _UNUSED)).first()
+
+
+def _detach(session: Session, renewal_id: int) -> None:
+    for row in session.exec(select(KeyRow).where(KeyRow.renewal_id == renewal_id)):
+        row.renewal_id = None
+        session.add(row)
+    session.flush()
 
 
 def _carries(csr: Csr, order: CsrOrder) -> bool:

@@ -7,11 +7,15 @@ when there is something to do. The whole way is one transaction of the caller.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 import lifecycle
 from lifecycle.errors import refuse
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 HEAD = "0001"
 """The revision this code works with; a test holds it equal to the newest script."""
@@ -65,7 +69,7 @@ def _revision(connection: Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _config(connection: Connection):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _config(connection: Connection) -> Config:
     from alembic.config import Config
 
     config = Config()

@@ -52,11 +52,19 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime()
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """To the database: UTC; a naive time is refused (``ValueError``)."""
         return None if value is None else require_utc(value).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
         """From the database: always aware, UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
 
@@ -96,7 +104,8 @@ class VaultRow(VaultTable, table=True):
 class KeyRow(VaultTable, table=True):
     """A private key, sealed, and the CSR made with it.
 
-    ``renewal_id`` is None for a key that was adopted with its certificate. ``retired_at`` is
+    ``renewal_id`` is None for a key that was adopted with its certificate, or whose renewal's
+    number the vendor has given out again after a restore. ``retired_at`` is
     set when the renewal ended without a certificate; the key is kept, but matches nothing.
     """
 

@@ -23,9 +23,9 @@ def gather(vault: Vault, check_id: int, pushes: Pushes, canaries: CanarySource) 
     """Probes with the active certificate.
 
     The own canary is the device that was chosen for it, else the one seen last; if APNs says
-    it is gone, the next. Without a certificate, a device or another tenant no probe is made
-    and ``fault`` says why: ``no_certificate``, ``no_canary``, ``no_other_tenant``, or the code
-    of what this vault, or the other tenant's, refused.
+    it is gone, or knows no such token, the next. Without a certificate, a device or another
+    tenant no probe is made and ``fault`` says why: ``no_certificate``, ``no_canary``,
+    ``no_other_tenant``, or the code of what this vault, or the other tenant's, refused.
     """
     tokens = vault.devices.token_fingerprints()
     active = vault.active()
@@ -53,7 +53,7 @@ def gather(vault: Vault, check_id: int, pushes: Pushes, canaries: CanarySource) 
     )
 
 
-class _CannotProbe(Exception):  # noqa: N818 - not an error: a fact that is reported
+class _CannotProbe(Exception):
     def __init__(self, fault: str) -> None:
         super().__init__(fault)
         self.fault = fault
@@ -73,11 +73,8 @@ def _probe(
     answers: tuple[ProbeAnswer, ...] = ()
     for known in devices:
         answers = pushes.probe(credential, vault.devices.open(known.udid), other)
-        if not _own_is_gone(answers):
+        own = next(answer for answer in answers if answer.probe is Probe.OWN)
+        vault.devices.note_answer(known.token_fingerprint, own.status, own.at)
+        if own.status != 410 and own.reason != "BadDeviceToken":
             break
-        vault.devices.mark_gone(known.udid, answers[0].at)
     return answers
-
-
-def _own_is_gone(answers: tuple[ProbeAnswer, ...]) -> bool:
-    return any(answer.probe is Probe.OWN and answer.status == 410 for answer in answers)

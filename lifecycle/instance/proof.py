@@ -118,18 +118,12 @@ def prove(vault: Vault, candidate: HeldCertificate, pushes: Pushes, now: datetim
     for known in devices:
         answer = pushes.push(credential, [vault.devices.open(known.udid)])[0]
         answers.append(answer)
-        note_gone(vault, answer)
+        vault.devices.note_answer(answer.token_fingerprint, answer.status, answer.at)
         if verdict(answer) in (Verdict.PROVEN, Verdict.REFUSED):
             break
         if answer.fault is not None:
             break  # no way to APNs just now: the next device will fare no better
     return judge(answers)
-
-
-def note_gone(vault: Vault, answer: DeviceAnswer) -> None:
-    """Marks the device as gone if APNs said so (410)."""
-    if answer.status == 410:
-        vault.devices.mark_gone(answer.udid, answer.gone_since or answer.at)
 
 
 def _said(answer: DeviceAnswer) -> str:

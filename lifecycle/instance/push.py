@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lifecycle.errors import refuse
-from lifecycle.instance.proof import note_gone
 from lifecycle.instance.pushes import Credential, DeviceAnswer, Pushes
 from lifecycle.instance.vault import Vault
 
@@ -25,7 +24,8 @@ def push(
             topic and not known to be gone.
 
     Returns:
-        One answer for each device, in order. Devices that APNs says are gone are noted.
+        One answer for each device, in order. Devices that APNs says are gone
+        are noted, and so are those that were gone and are back.
 
     Raises:
         Refused: ``no_active_certificate``, ``device_unknown``, ``no_devices``; nothing was sent.
@@ -49,5 +49,5 @@ def push(
         devices = vault.devices.open_all(chosen[start : start + BATCH])
         answers += pushes.push(credential, devices)
     for answer in answers:
-        note_gone(vault, answer)
+        vault.devices.note_answer(answer.token_fingerprint, answer.status, answer.at)
     return tuple(answers)

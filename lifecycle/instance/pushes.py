@@ -10,9 +10,9 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from lifecycle.apns.probes import OtherTenant
+from lifecycle.instance.certificates import HeldCertificate
 from lifecycle.instance.devices import Device
 from lifecycle.instance.vault import Vault
-from lifecycle.instance.certificates import HeldCertificate
 from lifecycle.pki.fingerprints import Fingerprint
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.topic import Topic

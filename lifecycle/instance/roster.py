@@ -154,20 +154,22 @@ class Roster:
             row.canary = canary
             session.add(row)
 
-    def mark_gone(self, udid: str, at: datetime) -> None:
-        """Notes APNs's answer that the token is no longer registered since ``at``.
+    def note_answer(self, token_fingerprint: Fingerprint, status: int | None, at: datetime) -> None:
+        """Notes what APNs said about a token: 410, it is gone; 200, it is there.
 
-        Does nothing if the device is not known, known to be gone, or was seen after ``at``:
-        then the answer was about an earlier token.
+        A device whose token has been renewed since is not touched: the answer was about the
+        earlier one. Nothing is written when nothing changes.
         """
+        if status not in (200, 410):
+            return
+        statement = select(DeviceRow).where(DeviceRow.token_fingerprint == token_fingerprint)
         with self._safe.database.reading() as session:
-            row = session.get(DeviceRow, udid)
-        if row is None or row.gone_at is not None or row.seen_at > at:
+            row = session.exec(statement).first()
+        if row is None or (row.gone_at is not None) == (status == 410):
             return
         with self._safe.database.transaction() as session:
-            row = session.get(DeviceRow, udid)
-            if row is not None and row.seen_at <= at:
-                row.gone_at = at
+            for row in session.exec(statement):
+                row.gone_at = at if status == 410 else None
                 session.add(row)
 
     def remove(self, udid: str) -> None:

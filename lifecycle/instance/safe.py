@@ -29,6 +29,7 @@ from lifecycle.instance.paths import (
     write_private,
 )
 from lifecycle.instance.sealing import (
+    RECOMMENDED,
     ScryptCost,
     Sealer,
     Wrapping,
@@ -52,7 +53,7 @@ class Protection:
     """
 
     passphrase: PassphraseSource | None = None
-    cost: ScryptCost = ScryptCost()
+    cost: ScryptCost = RECOMMENDED
 
 
 class Safe:
@@ -232,5 +233,3 @@ def _wrapping(row: VaultRow) -> Wrapping:
     if row.scrypt_n is not None and row.scrypt_r is not None and row.scrypt_p is not None:
         cost = ScryptCost(row.scrypt_n, row.scrypt_r, row.scrypt_p)
     return Wrapping(row.wrapped_data_key, row.salt, cost)
-
-

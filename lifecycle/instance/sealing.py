@@ -7,6 +7,7 @@ itself is wrapped by a key from a passphrase (scrypt) or from a key file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 
@@ -35,6 +36,9 @@ class ScryptCost:
     p: int = 3
 
 
+RECOMMENDED = ScryptCost()
+
+
 class Sealer:
     """Seals and opens the values of one vault.
 
@@ -59,16 +63,14 @@ class Sealer:
             Refused: ``sealed_value_damaged``: it was changed, or sealed for another place.
         """
         nonce, body = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-        try:
-            if sealed[:1] != _VERSION or len(nonce) != NONCE_BYTES:
-                raise InvalidTag
-            return self._cipher.decrypt(nonce, body, self._place(kind, row))
-        except InvalidTag:
-            raise refuse(
-                "sealed_value_damaged",
-                f"The {kind} of “{row}” in the vault is damaged or was moved from elsewhere.",
-                "Restore the vault from a backup.",
-            ) from None
+        if sealed[:1] == _VERSION and len(nonce) == NONCE_BYTES:
+            with contextlib.suppress(InvalidTag):
+                return self._cipher.decrypt(nonce, body, self._place(kind, row))
+        raise refuse(
+            "sealed_value_damaged",
+            f"The {kind} of “{row}” in the vault is damaged or was moved from elsewhere.",
+            "Restore the vault from a backup.",
+        )
 
     def _place(self, kind: str, row: str) -> bytes:
         return "\0".join(("pushcert vault", self._vault_id, kind, row)).encode()

@@ -87,5 +87,3 @@ def _no_csr_outstanding() -> Finding:
         "This instance has made no CSR that waits for a certificate.",
         "Start a renewal, take its request to the portal, and upload what the portal gives back.",
     )
-
-

@@ -25,10 +25,17 @@ from lifecycle.pki.certificates import (
     extension,
     is_self_signed,
     issued_by,
-    issuer_name,
     names_issuer,
     parse_certificates,
     subject_key,
+)
+from lifecycle.pki.chain_findings import (
+    date_findings,
+    issuer_not_ca,
+    missing_issuer,
+    root_untrusted,
+    signature_invalid,
+    signature_weak,
 )
 from lifecycle.pki.pem import encode_pem
 
@@ -37,7 +44,6 @@ __all__ = ["Chain", "TrustStore", "certificate_name", "complete_chain", "parse_c
 MAX_CHAIN_LENGTH = 8
 MAX_PILE = 512
 _SEARCH_STEPS = 2000
-_APPLE_AUTHORITY = "https://www.apple.com/certificateauthority/"
 
 _Path = tuple[x509.Certificate, ...]
 
@@ -148,9 +154,10 @@ def complete_chain(
         ``chain_certificate_expired`` and ``chain_certificate_not_yet_valid`` (one for each
         certificate of the chain; the chain is still returned), ``chain_certificate_missing``
         (names the issuer that is wanted), ``chain_signature_invalid`` (the issuer is there,
-        but its key did not make the signature, or only over SHA-1 or MD5),
-        ``chain_issuer_not_ca`` (it made it, and may not), ``chain_root_untrusted`` (the path
-        ends at a self-signed certificate that is not trusted).
+        but its key did not make the signature), ``chain_signature_weak`` (it did, over SHA-1,
+        and the certificate is not from ``trust``), ``chain_issuer_not_ca`` (it made it, and may
+        not), ``chain_root_untrusted`` (the path ends at a self-signed certificate that is not
+        trusted).
     """
     search = _Search(trust, tuple(pile)[:MAX_PILE])
     paths = list(search.paths_from((leaf,)))
@@ -163,7 +170,7 @@ def complete_chain(
 
     chain = Chain(min(paths, key=rank))
     judged = chain.certificates if leaf_dates else chain.issuers
-    return chain, tuple(f for c in judged for f in _date_findings(c, at))
+    return chain, tuple(f for c in judged for f in date_findings(c, at))
 
 
 class _Search:
@@ -194,15 +201,17 @@ class _Search:
     def why_none(self, leaf: x509.Certificate) -> Finding:
         last = self._dead_end[-1] if self._dead_end else leaf
         if is_self_signed(last):
-            return _root_untrusted(last)
+            return root_untrusted(last)
         named = [c for c in self._candidates if c != last and names_issuer(last, c)]
         wanted = authority_key(last)
         unfit = next(iter(self._issuers_of(last)), None)
         if unfit is not None:
-            return _issuer_not_ca(last, unfit)
+            return issuer_not_ca(last, unfit)
+        if any(issued_by(last, c, allow_sha1=True) for c in named):
+            return signature_weak(last)
         if any(wanted is not None and subject_key(c) == wanted for c in named):
-            return _signature_invalid(last)
-        return _missing_issuer(last, wanted, look_alike=bool(named))
+            return signature_invalid(last)
+        return missing_issuer(last, wanted, look_alike=bool(named))
 
     def _issuers_of(self, certificate: x509.Certificate) -> _Path:
         known = self._issuers.get(certificate)
@@ -230,61 +239,6 @@ def _may_issue(issuer: x509.Certificate, below: _Path) -> bool:
 
 def _valid_at(certificate: x509.Certificate, at: datetime) -> bool:
     return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
-
-
-def _date_findings(certificate: x509.Certificate, at: datetime) -> Iterator[Finding]:
-    name = certificate_name(certificate)
-    if at > certificate.not_valid_after_utc:
-        yield Finding(
-            "chain_certificate_expired",
-            f"“{name}” expired on {certificate.not_valid_after_utc:%Y-%m-%d}.",
-            f"Get its successor from the one who issued it (Apple's CAs: {_APPLE_AUTHORITY}).",
-        )
-    if at < certificate.not_valid_before_utc:
-        yield Finding(
-            "chain_certificate_not_yet_valid",
-            f"“{name}” is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC.",
-            "Check this machine's clock; if it is right, wait until then.",
-        )
-
-
-def _root_untrusted(root: x509.Certificate) -> Finding:
-    return Finding(
-        "chain_root_untrusted",
-        f"The chain ends at “{certificate_name(root)}”, which is not a trusted root.",
-        "Use a certificate from Apple, or name this root in the configuration if it is yours.",
-    )
-
-
-def _issuer_not_ca(certificate: x509.Certificate, issuer: x509.Certificate) -> Finding:
-    return Finding(
-        "chain_issuer_not_ca",
-        f"“{certificate_name(certificate)}” was signed by “{certificate_name(issuer)}”, "
-        "which may not issue it: it is no CA, or not for so long a chain.",
-        "Use a certificate that Apple issued.",
-    )
-
-
-def _signature_invalid(certificate: x509.Certificate) -> Finding:
-    return Finding(
-        "chain_signature_invalid",
-        f"“{certificate_name(certificate)}” names “{issuer_name(certificate)}” as its issuer, "
-        "but the signature does not hold: the file is damaged, forged, or signed over SHA-1.",
-        "Download the certificate again from where it was issued.",
-    )
-
-
-def _missing_issuer(
-    certificate: x509.Certificate, key_identifier: bytes | None, *, look_alike: bool
-) -> Finding:
-    key = f" with key identifier {key_identifier.hex(':').upper()}" if key_identifier else ""
-    note = " (one of that name is known, but with another key)" if look_alike else ""
-    return Finding(
-        "chain_certificate_missing",
-        f"The issuer of “{certificate_name(certificate)}” is missing: "
-        f"“{issuer_name(certificate)}”{key}{note}.",
-        f"Download it (Apple's are at {_APPLE_AUTHORITY}) and give it along as a chain file.",
-    )
 
 
 @functools.cache

@@ -165,6 +165,7 @@ class Notices:
             again=again,
             blocked=None if renewal is None else renewal.blocked_message,
             why=why,
+            revoked=certificate is not None and certificate.revoked_at is not None,
         )
         row = OutboxMessage(
             customer_id=store.key_of(customer),

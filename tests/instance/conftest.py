@@ -121,9 +121,7 @@ class PushAuthority:
             .not_valid_before(start)
             .not_valid_after(start + life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-            )
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._issuer_key.public_key()),
                 critical=False,
@@ -231,9 +229,7 @@ class Vendor:
         self.observer.reached("vendor.commit:before")
         self.received = submission.certificate
         self.observer.reached("vendor.commit:after")
-        return CertificateReceipt(
-            renewal_id=self.renewal_id, fingerprint=certificate.fingerprint
-        )
+        return CertificateReceipt(renewal_id=self.renewal_id, fingerprint=certificate.fingerprint)
 
     def report(self, report: Activation | Evidence | Setback) -> None:
         self.observer.reached("vendor.commit:before")
@@ -313,7 +309,7 @@ class OneTenant:
     def __init__(self, tenant: OtherTenant | None) -> None:
         self.tenant = tenant
 
-    def other_tenant(self, own_topic: Topic) -> OtherTenant | None:
+    def other_tenant(self, own_topic: Topic) -> OtherTenant | None:  # noqa: ARG002
         return self.tenant
 
 
@@ -396,7 +392,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def key_pool() -> tuple[RSAPrivateKey, ...]:
-    return tuple(generate_key() for _ in range(6))
+    return tuple(generate_key() for _ in range(8))
 
 
 @pytest.fixture(scope="session")
@@ -409,6 +405,12 @@ def pooled_keys(key_pool: tuple[RSAPrivateKey, ...], monkeypatch: pytest.MonkeyP
     """Keys come from the pool, in order, so that generating them costs nothing."""
     pool = itertools.cycle(key_pool[:4])
     monkeypatch.setattr("lifecycle.instance.keys.generate_key", lambda: next(pool))
+
+
+@pytest.fixture
+def crash() -> tuple[type[Executioner], type[BaseException]]:
+    """What ends the world, and the exception that stands for the end."""
+    return Executioner, Killed
 
 
 @pytest.fixture

@@ -69,9 +69,17 @@ class TestCsr:
         assert [f.code for f in outcome.refusals] == ["csr_key_taken"]
         assert world.vendor.setbacks == [outcome.setback]
 
-    def test_the_key_of_a_renewal_that_ended_matches_no_upload_any_more(
-        self, world: World
-    ) -> None:
+    def test_a_renewal_number_given_out_again_still_gets_a_fresh_key(self, world: World) -> None:
+        old = world.renew()
+        world.vendor.renewal_id = 0  # restored from a backup of before the first renewal
+        world.clock.advance(timedelta(days=330))
+        outcome = world.agent.upload(world.renew_until_upload())
+        assert outcome.activated
+        assert outcome.renewal_id == 1
+        assert outcome.certificate.key_fingerprint != old.key_fingerprint
+        assert old.key_fingerprint in world.vault.keys.fingerprints()
+
+    def test_the_key_of_a_renewal_that_ended_matches_no_upload_any_more(self, world: World) -> None:
         stale = world.renew_until_upload()
         world.vendor.open_renewal()
         assert world.agent.step().codes == ("keys_retired", "csr_sent")
@@ -200,9 +208,7 @@ class TestActivation:
         assert world.apns.pushed == []
         assert world.vault.require_active().certificate.topic == NEW_TOPIC
 
-    def test_a_certificate_that_only_the_vendor_has_is_taken_from_there(
-        self, world: World
-    ) -> None:
+    def test_a_certificate_that_only_the_vendor_has_is_taken_from_there(self, world: World) -> None:
         data = world.renew_until_upload()
         world.vendor.received = data.decode()
         assert world.agent.step().codes == ("activated", "activation_reported")
@@ -216,6 +222,18 @@ class TestActivation:
         assert outcome.setback is not None
         assert outcome.setback.code == "key_missing"
         assert world.vault.candidate() is None
+
+    def test_a_vendor_restored_from_a_backup_does_not_bring_an_old_one_back(
+        self, world: World
+    ) -> None:
+        old = world.renew()
+        world.clock.advance(timedelta(days=330))
+        new = world.renew()
+        world.vendor.received = old.pem
+        outcome = world.agent.step()
+        assert outcome.setback is not None
+        assert outcome.setback.code == "already_superseded"
+        assert world.vault.require_active().certificate == new
 
     def test_a_better_upload_takes_the_place_of_a_refused_one(self, world: World) -> None:
         world.renew()
@@ -266,6 +284,18 @@ class TestProbes:
         world.agent.step()
         assert world.vendor.evidence[0].answers[0].status == 200
         assert [d.udid for d in world.vault.devices.all() if d.gone_at] == ["A"]
+
+    def test_a_canary_with_a_token_that_apns_does_not_know_gives_way_too(
+        self, world: World
+    ) -> None:
+        world.renew()
+        world.import_device("A")
+        world.import_device("B")
+        world.apns.answers["A"] = (400, "BadDeviceToken")
+        world.vendor.order_check()
+        world.agent.step()
+        assert world.vendor.evidence[0].answers[0].status == 200
+        assert [d.udid for d in world.vault.devices.all() if d.gone_at] == []
 
     def test_without_a_device_the_fault_says_so(self, world: World) -> None:
         world.renew()

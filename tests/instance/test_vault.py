@@ -3,7 +3,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,9 @@ from lifecycle.passphrase import FromEnvironment, Held
 from lifecycle.wire.messages import CsrOrder
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    from lifecycle.instance.keys import PendingKey
     from tests.instance.conftest import World
 
 CHEAP = ScryptCost(n=2**10, r=8, p=1)
@@ -38,8 +44,9 @@ def mode(path: Path) -> int:
 
 
 class TestFiles:
+    @pytest.mark.usefixtures("loose_umask")
     def test_directory_and_files_are_the_owners_alone_whatever_the_umask(
-        self, tmp_path: Path, loose_umask: None
+        self, tmp_path: Path
     ) -> None:
         directory = tmp_path / "deep" / "vault"
         with Vault.create(directory):
@@ -50,13 +57,14 @@ class TestFiles:
             "vault.key": 0o600,
         }
 
+    @pytest.mark.usefixtures("loose_umask")
     def test_files_are_never_looser_even_while_they_are_written(
-        self, tmp_path: Path, loose_umask: None, pooled_keys: None, world: World
+        self, tmp_path: Path, world: World
     ) -> None:
         seen: dict[str, int] = {}
 
         class Watch:
-            def reached(self, boundary: str) -> None:
+            def reached(self, boundary: str) -> None:  # noqa: ARG002
                 for path in (tmp_path / "v").iterdir():
                     seen[path.name] = seen.get(path.name, 0) | mode(path)
 
@@ -292,17 +300,18 @@ class TestInvariants:
         self, world: World, state: str
     ) -> None:
         world.renew()
+        two = [
+            CertificateRow(
+                key_id=1,
+                state=state,
+                fingerprint=f"{n:064}",
+                der=b"",
+                recorded_at=world.clock.now(),
+            )
+            for n in range(2)
+        ]
         with pytest.raises(IntegrityError), _session(world) as session:
-            for n in range(2):
-                session.add(
-                    CertificateRow(
-                        key_id=1,
-                        state=state,
-                        fingerprint=f"{n:064}",
-                        der=b"",
-                        recorded_at=world.clock.now(),
-                    )
-                )
+            session.add_all(two)
 
     def test_the_database_allows_one_key_per_renewal(self, world: World) -> None:
         world.renew()
@@ -319,5 +328,27 @@ class TestInvariants:
         assert "MAGIC" not in repr(device)
 
 
-def _session(world: World) -> Session:
-    return world.vault._safe.database.transaction()  # type: ignore[return-value]
+def _session(world: World) -> AbstractContextManager[Session]:
+    return world.vault._safe.database.transaction()
+
+
+def test_two_processes_that_make_the_key_of_a_renewal_at_once_get_the_same_one(
+    world: World, key_pool: tuple[RSAPrivateKey, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_are_making_one = threading.Barrier(2, timeout=30)
+    pool = iter(key_pool)
+
+    def generate() -> RSAPrivateKey:
+        both_are_making_one.wait()
+        return next(pool)
+
+    monkeypatch.setattr("lifecycle.instance.keys.generate_key", generate)
+
+    def make(_: int) -> PendingKey:
+        with Vault.open(world.directory) as vault:
+            return vault.pending_key(ORDER, world.clock.now())
+
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(make, range(2))
+    assert one.csr.der == two.csr.der
+    assert world.vault.keys.fingerprints() == {one.fingerprint}

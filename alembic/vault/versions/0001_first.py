@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+
 from alembic import op
 
 revision = "0001"
@@ -36,8 +37,8 @@ def upgrade() -> None:
         sa.Column("made_at", sa.DateTime(), nullable=False),
         sa.Column("retired_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key")),
-        sa.UniqueConstraint("fingerprint", name=op.f("uq_key_fingerprint")),
         sa.UniqueConstraint("renewal_id", name=op.f("uq_key_renewal_id")),
+        sa.UniqueConstraint("fingerprint", name=op.f("uq_key_fingerprint")),
     )
     op.create_table(
         "certificate",

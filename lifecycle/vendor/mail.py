@@ -1,0 +1,236 @@
+"""Messages as mail: composed from an outbox row, handed to an SMTP server."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from lifecycle.clock import require_utc
+from lifecycle.errors import Refused, Unavailable, refuse
+from lifecycle.vendor.models import OutboxMessage
+
+_ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
+_MESSAGE_TOO_LARGE = 552
+
+
+class MailTransport(Protocol):
+    """Takes a message off our hands.
+
+    An implementer returns only when the server has taken responsibility for the message, for
+    every address in ``To`` at least; it must not keep the message to send it later. A caller
+    must not assume that a call which raised had no effect: a connection that broke at the
+    very end may have delivered. Hence the deterministic ``Message-ID``.
+    """
+
+    def send(self, message: EmailMessage) -> None:
+        """Sends one message.
+
+        Raises:
+            Unavailable: it may go through later (``ServerDown``: nor will any other now).
+            Refused: it will never go through.
+        """
+        ...
+
+
+class ServerDown(Unavailable):
+    """The mail server cannot be used at all just now; trying the next message is useless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """The request, as a file of a message."""
+
+    name: str
+    text: str
+
+
+def compose(
+    row: OutboxMessage, attachment: Attachment | None, *, sender: str, vendor: str
+) -> EmailMessage:
+    """The mail for one outbox row; the same row always gives the same bytes.
+
+    Args:
+        row: stored.
+        attachment: the request; attached as bytes, so that no mail server adds a footer.
+        sender: the vendor's address.
+        vendor: the vendor's name, shown beside it.
+
+    Raises:
+        Refused: ``mail_address_malformed``.
+    """
+    message = EmailMessage(policy=SMTP)
+    message["From"] = Address(display_name=" ".join(vendor.split()), addr_spec=_checked(sender))
+    message["To"] = tuple(Address(addr_spec=_checked(address)) for address in row.recipients)
+    if row.copies:
+        message["Cc"] = tuple(Address(addr_spec=_checked(address)) for address in row.copies)
+    message["Subject"] = row.subject
+    message["Date"] = format_datetime(require_utc(row.created_at))
+    message["Message-ID"] = message_id(row, sender)
+    # RFC 3834: no out-of-office notes, please; the second line is what Exchange understands.
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message.set_content(row.body, cte="quoted-printable")
+    if attachment is not None:
+        message.add_attachment(
+            attachment.text.encode("ascii"),
+            maintype="application",
+            subtype="octet-stream",
+            filename=attachment.name,
+        )
+        message.set_boundary(f"=_{_digest(row)}")
+    return message
+
+
+def message_id(row: OutboxMessage, sender: str) -> str:
+    """The ``Message-ID``: the same for every attempt, so that a resend is recognisable.
+
+    The time of writing is part of it: a database that was started anew uses the same keys
+    again, and mail servers drop a message whose ID they have seen.
+    """
+    return f"<{_digest(row)}@{sender.rpartition('@')[2]}>"
+
+
+def _digest(row: OutboxMessage) -> str:
+    occasion = f"{row.dedupe_key}\0{require_utc(row.created_at).isoformat()}"
+    return hashlib.sha256(occasion.encode()).hexdigest()[:32]
+
+
+def _checked(address: str) -> str:
+    if not (address.isascii() and _ADDRESS.fullmatch(address)):
+        raise refuse(
+            "mail_address_malformed",
+            f"'{address[:80]}' is not an email address.",
+            "Mend it with `pushcert customer`, or in config.toml (vendor.ops, smtp.sender).",
+        )
+    return address
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpTransport:
+    """A ``MailTransport`` to an SMTP server; one connection for each message.
+
+    Attributes:
+        host, port: the server.
+        security: ``starttls`` and ``tls`` check the server's certificate, and never fall
+            back to plain text; ``none`` is for a relay on this machine.
+        username, password: None for a server that asks for neither. The password is fetched
+            when it is needed and kept nowhere.
+        ca_file: the only CAs to trust instead of the system's.
+        timeout: for each step, in seconds.
+    """
+
+    host: str
+    port: int = 587
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: Callable[[], str] | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    timeout: float = 30.0
+
+    def send(self, message: EmailMessage) -> None:
+        """See ``MailTransport.send``.
+
+        Nothing is sent when an address in ``To`` is refused. A refused address in ``Cc`` is
+        passed over: a copy must not keep the message from the one it is for.
+        """
+        with self._session() as smtp:
+            self._open_envelope(smtp, message)
+            code, text = smtp.data(message.as_bytes())
+            if code != 250:
+                raise _by_code(code, f"The mail server did not take the message: {_said(text)}")
+
+    def _open_envelope(self, smtp: smtplib.SMTP, message: EmailMessage) -> None:
+        sender = message["From"].addresses[0].addr_spec
+        code, text = smtp.mail(sender)
+        if code == _MESSAGE_TOO_LARGE:
+            raise _by_code(code, f"The mail server finds the message too large: {_said(text)}")
+        if code != 250:
+            # Whatever it says: this is about us and our account, not about this message.
+            raise ServerDown(f"The mail server does not let {sender} send: {_said(text)}")
+        for header in ("To", "Cc"):
+            for address in message[header].addresses if message[header] else ():
+                code, text = smtp.rcpt(address.addr_spec)
+                if code not in (250, 251) and header == "To":
+                    raise _by_code(
+                        code, f"The mail server refuses {address.addr_spec}: {_said(text)}"
+                    )
+
+    @contextmanager
+    def _session(self) -> Iterator[smtplib.SMTP]:
+        try:
+            smtp = self._connect()
+            try:
+                yield smtp
+            except BaseException:
+                smtp.close()
+                raise
+        except smtplib.SMTPAuthenticationError as error:
+            raise ServerDown(
+                f"The mail server refuses the login: {_said(error.smtp_error)}",
+                "Check smtp.username and the password's source in config.toml.",
+            ) from None
+        except smtplib.SMTPDataError as error:
+            said = f"The mail server did not take the message: {_said(error.smtp_error)}"
+            raise _by_code(error.smtp_code, said) from None
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
+            # The text of a UnicodeError quotes from what it was given: perhaps the password.
+            words = "" if isinstance(error, UnicodeError) else _said(str(error))
+            raise ServerDown(
+                f"The mail server {self.host}:{self.port} cannot be used"
+                f" ({words or type(error).__name__})."
+            ) from None
+        # The message is delivered; however badly the goodbye goes, it must not be sent again.
+        with suppress(smtplib.SMTPException, OSError):
+            smtp.quit()
+        smtp.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        if self.security == "tls":
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                self.host, self.port, timeout=self.timeout, context=self._tls()
+            )
+        else:
+            smtp = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
+        try:
+            if self.security == "starttls":
+                smtp.starttls(context=self._tls())
+            smtp.ehlo_or_helo_if_needed()
+            if self.username is not None:
+                smtp.login(self.username, self._fetch_password())
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+    def _fetch_password(self) -> str:
+        try:
+            return "" if self.password is None else self.password()
+        except Refused as refused:
+            raise ServerDown(f"The mail server's password is not to be had: {refused}") from None
+
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.ca_file)
+
+
+def _by_code(code: int, message: str) -> Unavailable | Refused:
+    """A reply of the 5xx kind is for good (RFC 5321, 4.2.1); anything else may pass."""
+    if 500 <= code < 600:
+        return refuse("mail_refused", f"{message} ({code}).", "Correct the address.")
+    return Unavailable(f"{message} ({code}).")
+
+
+def _said(text: bytes | str) -> str:
+    """What the server said, made harmless for a line of text."""
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())[:300]

@@ -1,0 +1,281 @@
+"""Sends what waits in the outbox: in order, with backoff, and never what is out of date.
+
+A row is read in one transaction, sent outside of any, and marked in the next. A process that
+dies between sending and marking sends the row once more, with the same ``Message-ID``; two
+processes that send at the same time may do so as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+
+from sqlmodel import Session, col, or_, select
+
+from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.errors import Refused, Unavailable
+from lifecycle.vendor.facts import OPEN_STATES
+from lifecycle.vendor.mail import Attachment, MailTransport, ServerDown, compose
+from lifecycle.vendor.messages import Kind, request_filename
+from lifecycle.vendor.models import Customer, OutboxMessage, Renewal
+
+SessionFactory = Callable[[], AbstractContextManager[Session]]
+"""Opens a transaction that is committed at the end of the block."""
+
+FIRST_RETRY = timedelta(minutes=5)
+LONGEST_RETRY = timedelta(hours=6)
+GIVE_UP_AFTER = timedelta(days=5)
+"""As long as mail servers try by custom (RFC 5321, 4.5.4.1), counted from the decision."""
+
+BATCH = 200
+BOUNDARY = "mail.sent"
+
+RENEWAL_ENDED = "renewal ended"
+CUSTOMER_PAUSED = "customer paused"
+CUSTOMER_GONE = "customer off-boarded"
+SUPERSEDED = "a later message takes its place"
+WITHDRAWALS = frozenset({RENEWAL_ENDED, CUSTOMER_PAUSED, CUSTOMER_GONE, SUPERSEDED})
+"""Why a row was given up although nothing failed; what ``last_error`` says then."""
+
+_URGES_CUSTOMER = frozenset({Kind.DELIVERY, Kind.REMINDER})
+_URGES_OPS = frozenset({Kind.OPS_REMINDER})
+_ABOUT_SIGNER = frozenset({Kind.SIGNER_EXPIRY})
+_NOT_TO_THE_PAUSED = _URGES_CUSTOMER | _URGES_OPS | {Kind.FULFILLED}
+
+
+@dataclass(slots=True)
+class DeliverySummary:
+    """What one delivery run did.
+
+    Attributes:
+        sent: rows that the mail server has taken.
+        failed: rows that could not be sent; those not given up are tried again.
+        given_up: how many of the failed ones were given up for good.
+        withdrawn: rows that were out of date and not sent.
+        faults: one sentence for each failure.
+        stopped: why the run ended early, with rows left that wait for the next; or None.
+    """
+
+    sent: int = 0
+    failed: int = 0
+    given_up: int = 0
+    withdrawn: int = 0
+    faults: list[str] = field(default_factory=list)
+    stopped: str | None = None
+
+
+def deliver_due(
+    transactions: SessionFactory,
+    transport: MailTransport,
+    now: datetime,
+    *,
+    sender: str,
+    vendor: str,
+    observer: WriteObserver | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> DeliverySummary:
+    """Sends every row whose time has come, oldest first.
+
+    A temporary failure is tried again after 5 minutes, doubling up to 6 hours, for 5 days. A
+    permanent one is given up at once. Where the mail server is down the run ends after one
+    attempt: the others wait for the next run.
+
+    Not sent but withdrawn: what urges somebody on in a renewal that has ended, or that a
+    later message repeats (after an outage of the mail server one message arrives, not a
+    burst), and what is for a customer that is paused or off-boarded. Messages about a breach,
+    a revocation or the signer are always sent.
+
+    Args:
+        transactions: opens transactions on the vendor's database.
+        transport: the way out.
+        now: aware UTC; the whole run counts as this instant.
+        sender, vendor: address and name that the messages come from.
+        observer: told just before and just after a message is handed over.
+        stop: asked between rows; True ends the run.
+
+    Raises:
+        Unavailable: the database cannot be used.
+    """
+    watcher = observer or Unobserved()
+    summary = DeliverySummary()
+    last = 0
+    while summary.stopped is None:
+        with transactions() as session:
+            due = _due_after(session, last, now)
+        if not due:
+            break
+        for row_id in due:
+            if stop():
+                return summary
+            last = row_id
+            try:
+                with transactions() as session:
+                    message = _prepare(session, row_id, now, sender, vendor, summary)
+                if message is None:
+                    continue
+            except Refused as fault:
+                _record_failure(transactions, row_id, fault, now, summary)
+                continue
+            try:
+                watcher.reached(f"{BOUNDARY}:before")
+                transport.send(message)
+                watcher.reached(f"{BOUNDARY}:after")
+            except (Refused, Unavailable) as fault:
+                _record_failure(transactions, row_id, fault, now, summary)
+                if isinstance(fault, ServerDown):
+                    summary.stopped = str(fault)
+                    break
+            else:
+                with transactions() as session:
+                    _mark_sent(session, row_id, now)
+                summary.sent += 1
+    return summary
+
+
+def failing(session: Session) -> Sequence[OutboxMessage]:
+    """Rows that somebody should look into, oldest first.
+
+    Those that failed and are tried again, and those given up after a failure as long as no
+    later message has reached the same addresses.
+    """
+    rows = session.exec(
+        select(OutboxMessage)
+        .where(
+            col(OutboxMessage.sent_at).is_(None),
+            OutboxMessage.attempts > 0,
+            or_(
+                col(OutboxMessage.last_error).is_(None),
+                col(OutboxMessage.last_error).not_in(WITHDRAWALS),
+            ),
+        )
+        .order_by(col(OutboxMessage.id))
+    ).all()
+    return [row for row in rows if row.given_up_at is None or not _reached_since(session, row)]
+
+
+def _reached_since(session: Session, row: OutboxMessage) -> bool:
+    later = session.exec(
+        select(OutboxMessage.recipients).where(
+            col(OutboxMessage.id) > row.id,
+            col(OutboxMessage.sent_at).is_not(None),
+            col(OutboxMessage.customer_id).is_not_distinct_from(row.customer_id),
+        )
+    )
+    return any(recipients == row.recipients for recipients in later)
+
+
+def _due_after(session: Session, last: int, now: datetime) -> list[int]:
+    found = session.exec(
+        select(OutboxMessage.id)
+        .where(col(OutboxMessage.next_attempt_at) <= now, col(OutboxMessage.id) > last)
+        .order_by(col(OutboxMessage.id))
+        .limit(BATCH)
+    )
+    return [row_id for row_id in found if row_id is not None]
+
+
+def _prepare(
+    session: Session,
+    row_id: int,
+    now: datetime,
+    sender: str,
+    vendor: str,
+    summary: DeliverySummary,
+) -> EmailMessage | None:
+    """The message, or None when there is nothing to send; withdraws what is out of date.
+
+    Raises:
+        Refused: no message can be made of the row.
+    """
+    row = session.get_one(OutboxMessage, row_id)
+    if row.next_attempt_at is None or row.next_attempt_at > now:
+        return None  # another process has seen to it
+    renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
+    customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
+    why = _out_of_date(session, row, customer, renewal)
+    if why is not None:
+        _give_up(row, why, now)
+        session.add(row)
+        summary.withdrawn += 1
+        return None
+    attachment = None
+    if row.attach_request and customer is not None and renewal is not None and renewal.request:
+        attachment = Attachment(request_filename(customer.slug), renewal.request)
+    return compose(row, attachment, sender=sender, vendor=vendor)
+
+
+def _out_of_date(
+    session: Session, row: OutboxMessage, customer: Customer | None, renewal: Renewal | None
+) -> str | None:
+    if customer is not None and row.kind in _NOT_TO_THE_PAUSED:
+        if customer.offboarded_at is not None:
+            return CUSTOMER_GONE
+        if customer.paused_at is not None:
+            return CUSTOMER_PAUSED
+    urges = row.kind in _URGES_CUSTOMER or row.kind in _URGES_OPS
+    if urges and renewal is not None and renewal.state not in OPEN_STATES:
+        return RENEWAL_ENDED
+    return SUPERSEDED if _has_successor(session, row) else None
+
+
+def _has_successor(session: Session, row: OutboxMessage) -> bool:
+    groups = (_URGES_CUSTOMER, _URGES_OPS, _ABOUT_SIGNER)
+    group = next((group for group in groups if row.kind in group), None)
+    if group is None:
+        return False
+    same = (
+        OutboxMessage.ladder == row.ladder
+        if group is _ABOUT_SIGNER
+        else OutboxMessage.renewal_id == row.renewal_id
+    )
+    later = select(OutboxMessage.id).where(
+        col(OutboxMessage.id) > row.id,
+        col(OutboxMessage.kind).in_(group),
+        same,
+        col(OutboxMessage.given_up_at).is_(None),
+    )
+    return session.exec(later.limit(1)).first() is not None
+
+
+def _mark_sent(session: Session, row_id: int, now: datetime) -> None:
+    row = session.get_one(OutboxMessage, row_id)
+    row.attempts += 1
+    row.sent_at = now
+    row.next_attempt_at = row.last_error = None
+    session.add(row)
+
+
+def _record_failure(
+    transactions: SessionFactory,
+    row_id: int,
+    fault: Refused | Unavailable,
+    now: datetime,
+    summary: DeliverySummary,
+) -> None:
+    with transactions() as session:
+        row = session.get_one(OutboxMessage, row_id)
+        row.attempts += 1
+        again = now + retry_after(row.attempts)
+        if isinstance(fault, Refused) or again - row.created_at > GIVE_UP_AFTER:
+            _give_up(row, str(fault), now)
+            summary.given_up += 1
+        else:
+            row.next_attempt_at, row.last_error = again, str(fault)[:1000]
+        session.add(row)
+        summary.failed += 1
+        summary.faults.append(f"'{row.subject}' to {', '.join(row.recipients)}: {fault}")
+
+
+def _give_up(row: OutboxMessage, why: str, now: datetime) -> None:
+    row.given_up_at = now
+    row.next_attempt_at = None
+    row.last_error = why[:1000]
+
+
+def retry_after(attempts: int) -> timedelta:
+    """How long to wait after this many failed attempts."""
+    doublings = min(attempts - 1, 16)
+    return min(FIRST_RETRY * (1 << doublings), LONGEST_RETRY)
