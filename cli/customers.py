@@ -65,9 +65,7 @@ def add(
 @customer.command("list")
 def list_customers(
     ctx: typer.Context,
-    everyone: Annotated[
-        bool, typer.Option("--all", help="Off-boarded customers as well.")
-    ] = False,
+    everyone: Annotated[bool, typer.Option("--all", help="Off-boarded customers as well.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Lists the customers with their status.
@@ -190,9 +188,7 @@ def import_customers(
 
     with invocation(ctx).embedded() as embedded:
         rows = bulk.read_csv(read_file(file))
-        watched = track(
-            rows, description="Importing", console=console(stderr=True), transient=True
-        )
+        watched = track(rows, description="Importing", console=console(stderr=True), transient=True)
         outcome = bulk.import_customers(
             embedded.database,
             watched,

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -18,11 +17,19 @@ from cli import audit, customers, instances, lab, renewals, reports, signers, up
 from cli.invocation import Invocation
 from lifecycle.errors import PushcertError, Refused, Unavailable
 
+USAGE_ERRORS: tuple[type[Exception], ...] = (
+    typer.Exit,
+    typer.Abort,
+    next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
+)
+"""What typer handles itself: exits, Ctrl-C at a prompt, and every ``ClickException``, whether
+click is a package of its own or, as in newer releases, a part of typer."""
+
 
 class ErrorReporting(TyperGroup):
     """Turns errors into a sentence on stderr and the exit code that scripts rely on."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Runs the command. Exit codes: DESIGN.md, section 6; no traceback without --debug."""
         try:
             return super().invoke(ctx)
@@ -31,7 +38,7 @@ class ErrorReporting(TyperGroup):
                 raise
             _say(error)
             raise typer.Exit(error.exit_status) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except USAGE_ERRORS:
             raise
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -47,7 +54,7 @@ class ErrorReporting(TyperGroup):
             raise typer.Exit(1) from None
 
 
-def _debugging(ctx: click.Context) -> bool:
+def _debugging(ctx: Any) -> bool:
     return bool(ctx.params.get("debug"))
 
 

@@ -51,9 +51,7 @@ def report(
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
     with invocation(ctx).embedded() as embedded:
-        found = reporting.build(
-            embedded.database, embedded.policy, moment or embedded.clock.now()
-        )
+        found = reporting.build(embedded.database, embedded.policy, moment or embedded.clock.now())
     shown = found.only(within=span, statuses=wanted)
     if form == "table":
         from cli.report_table import print_report

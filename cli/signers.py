@@ -82,8 +82,8 @@ def _read_pair(
         return leaf, found_key, others
     if certificate is None or key is None or p12 is not None:
         raise typer.BadParameter("give --certificate and --key, or --p12 alone")
-    leaf, *others = parse_certificates(read_file(certificate))
-    return leaf, load_private_key(read_file(key), passphrase), tuple(others)
+    found = parse_certificates(read_file(certificate))
+    return found[0], load_private_key(read_file(key), passphrase), found[1:]
 
 
 def _passphrase(env: str | None, file: Path | None) -> bytes | None:

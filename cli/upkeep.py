@@ -26,8 +26,9 @@ def init(
 
     Example: pushcert init /var/lib/pushcert
     """
-    from lifecycle.config import CONFIG_NAME, load_config
     from lifecycle.vendor.migrations import upgrade
+
+    from lifecycle.config import CONFIG_NAME, load_config
 
     out = console()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,5 +94,3 @@ def doctor(
     bad = [d for d in found if not d.well]
     if bad:
         raise AttentionNeeded(f"{len(bad)} of {len(found)} checks need attention.")
-
-

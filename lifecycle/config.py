@@ -105,6 +105,9 @@ class ApnsSection(Section):
     port: int = Field(default=443, ge=1, le=65535)
     ca_file: Path | None = None
     proxy: str | None = None
+    attempts: int = Field(default=4, ge=1, le=10)
+    backoff_seconds: float = Field(default=0.5, gt=0, le=60)
+    timeout_seconds: float = Field(default=10.0, gt=0, le=300)
 
 
 class SmtpSection(Section):

@@ -14,13 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lifecycle.apns.client import RetryPolicy
 from lifecycle.apns.gateway import Gateway
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
-from lifecycle.instance.agent import Agent, UploadOutcome
+from lifecycle.instance.agent import Agent
 from lifecycle.instance.apns_pushes import ApnsPushes
 from lifecycle.instance.canaries import CanarySource, NoCanary, RingCanaries, VaultCanaries
+from lifecycle.instance.outcomes import UploadOutcome
 from lifecycle.instance.vault import Vault
 from lifecycle.passphrase import PassphraseSource, resolve
 from lifecycle.policy import configured_policy
@@ -88,7 +90,15 @@ class Embedded:
             None if config.apns.ca_file is None else config.path(config.apns.ca_file),
             config.apns.proxy,
         )
-        self.pushes = ApnsPushes(self.gateway, clock)
+        self.pushes = ApnsPushes(
+            self.gateway,
+            clock,
+            RetryPolicy(
+                attempts=config.apns.attempts,
+                base=config.apns.backoff_seconds,
+                timeout=config.apns.timeout_seconds,
+            ),
+        )
         self.notices = Notices(config.vendor.name, config.vendor.ops, config.vendor.upload_at)
         self.worker = Worker(
             self.database,
@@ -155,9 +165,7 @@ class Embedded:
         with self.agent(slug) as agent:
             agent.step()
 
-    def upload(
-        self, slug: str, data: bytes, accept_new_topic: str | None = None
-    ) -> UploadOutcome:
+    def upload(self, slug: str, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
         """Takes the certificate from the portal into the customer's instance, and goes on.
 
         Raises:

@@ -166,7 +166,7 @@ class Authority:
             .last_update(SINCE)
             .next_update(UNTIL)
         )
-        for serial, at in self.revoked.items():
+        for serial, at in tuple(self.revoked.items()):  # another thread may revoke
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at).build()
             )

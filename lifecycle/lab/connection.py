@@ -24,6 +24,7 @@ from lifecycle.lab.tls import H2, ServerTls
 
 _READ = 65536
 _MAX_BODY = 64 * 1024
+_LINGER = 2.0
 
 
 @dataclass
@@ -92,7 +93,7 @@ class GatewayConnection(asyncio.Protocol):
             self._close()
         except (SSL.Error, h2.exceptions.ProtocolError):
             self._flush()  # the alert, or the GOAWAY, that says why
-            self._close()
+            self._hang_up()
 
     def say_goodbye(self, reason: str) -> None:
         """GOAWAY with the reason as debug data, as APNs does; then the connection closes."""
@@ -209,6 +210,14 @@ class GatewayConnection(asyncio.Protocol):
                 self._transport.write(self._tls.bio_read(_READ))
             except SSL.WantReadError:
                 return
+
+    def _hang_up(self) -> None:
+        """Closes our half only: were the socket closed while the client's bytes still come,
+        its reset would overtake the alert."""
+        self._tls = self._http = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+            asyncio.get_running_loop().call_later(_LINGER, self._transport.close)
 
     def _close(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

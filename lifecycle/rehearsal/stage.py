@@ -24,7 +24,6 @@ from lifecycle.lab.gateway import ApnsGateway
 from lifecycle.lab.mailbox import Mailbox
 from lifecycle.lab.portal import Portal
 from lifecycle.pki.keys import generate_key
-from lifecycle.pki.pem import encode_pem
 from lifecycle.vendor import registry, store
 from lifecycle.vendor.facts import CustomerKind
 from lifecycle.vendor.migrations import upgrade
@@ -34,6 +33,7 @@ START = datetime(2027, 1, 4, 6, 0, tzinfo=UTC)
 """When the year begins, whenever it is played."""
 
 CANARY = "vendor-canary"
+CANARY_ACCOUNT = "push@vendor.example"
 OPS = "ops@vendor.example"
 VENDOR = "Example MDM"
 
@@ -44,7 +44,7 @@ class Stage:
     Args:
         directory: an empty folder; everything is kept in it.
         seed: fixes topics, serials and everybody's habits.
-        observer, tap: handed to the deployment.
+        observer: handed to the deployment.
     """
 
     def __init__(
@@ -52,7 +52,6 @@ class Stage:
         directory: Path,
         seed: int,
         *,
-        tap: list[bytes] | None = None,
         observer: WriteObserver | None = None,
     ) -> None:
         self.directory = directory
@@ -62,7 +61,7 @@ class Stage:
         self.portal = Portal(self.authority, self.clock, random.Random(seed + 1))  # noqa: S311
         self.gateway = ApnsGateway(self.authority, self.clock)
         self.mailbox = Mailbox()
-        self._tap = tap
+        self._crossed: list[bytes] = []
         self._observer = observer
         self._tokens: list[bytes] = []
         self.embedded: Embedded
@@ -91,7 +90,7 @@ class Stage:
             config,
             self.clock,
             observer=self._observer,
-            tap=None if self._tap is None else self._tap.append,
+            tap=self._crossed.append,
         )
 
     def _write_config(self) -> None:
@@ -111,6 +110,7 @@ extra = ["apple-ca.pem"]
 host = "{self.gateway.host}"
 port = {self.gateway.port}
 ca_file = "gateway-ca.pem"
+backoff_seconds = 0.02
 
 [smtp]
 host = "{self.mailbox.host}"
@@ -123,12 +123,8 @@ sender = "pushcert@vendor.example"
     def import_signer(self, days: int) -> None:
         """The vendor gets an MDM signing certificate for ``days`` days and imports it."""
         key = generate_key()
-        certificate = self.authority.issue_signing_certificate(
-            key.public_key(), VENDOR, days=days
-        )
-        self.embedded.signer.install(
-            certificate, key, (), self.embedded.trust, at=self.clock.now()
-        )
+        certificate = self.authority.issue_signing_certificate(key.public_key(), VENDOR, days=days)
+        self.embedded.signer.install(certificate, key, (), self.embedded.trust, at=self.clock.now())
         self.embedded.worker.register_signer()
 
     def add_customer(
@@ -166,6 +162,11 @@ sender = "pushcert@vendor.example"
         return token
 
     @property
+    def wire(self) -> bytes:
+        """Every message that has crossed between the planes, one a line."""
+        return b"\n".join(self._crossed)
+
+    @property
     def tokens(self) -> tuple[bytes, ...]:
         """Every device token that APNs has given out; to search for, not to show."""
         return tuple(self._tokens)
@@ -174,8 +175,3 @@ sender = "pushcert@vendor.example"
         """Moves the clock to an hour (UTC) of a day of the year, counted from 0."""
         midnight = START.replace(hour=0)
         self.clock.set(midnight + timedelta(days=day, hours=hour))
-
-
-def as_downloaded(certificate: bytes) -> bytes:
-    """A certificate (DER) as the file that the portal offers."""
-    return encode_pem("CERTIFICATE", certificate).encode()

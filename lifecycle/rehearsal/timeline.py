@@ -35,7 +35,7 @@ class Line:
 class Timeline:
     """Collects lines and passes each one on at once."""
 
-    tell: Callable[[Line], None] = lambda line: None
+    tell: Callable[[Line], None] = lambda _: None
     lines: list[Line] = field(default_factory=list)
 
     def add(self, day: int, who: str, tone: Tone, text: str) -> None:
@@ -58,10 +58,12 @@ def told_by(entry: AuditEntry) -> tuple[Tone, str] | None:
             return Tone.NEWS, f"the new certificate is active ({own}); renewal fulfilled"
         case "isolation_isolated":
             return Tone.NEWS, "isolation proven by four probes"
+        case "isolation_inconclusive" if "knows no device" in str(detail["why"]):
+            return None
         case "isolation_inconclusive":
             return Tone.CAUGHT, f"isolation inconclusive: {detail['why']}"
         case "isolation_breached":
-            return Tone.CAUGHT, f"BREACH: {detail['why']}"
+            return Tone.CAUGHT, f"BREACH: {str(detail['why']).split(' (probe')[0]}"
         case "renewal_blocked":
             return Tone.CAUGHT, f"renewal held up: {detail['code']}"
         case "signer_in_force":

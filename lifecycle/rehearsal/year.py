@@ -8,15 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from pathlib import Path
 
 from sqlmodel import col, select
 
 from lifecycle.errors import Refused
 from lifecycle.rehearsal.cast import Mistake, Player, cast
-from lifecycle.rehearsal.stage import CANARY, OPS, START, Stage
+from lifecycle.rehearsal.stage import CANARY, CANARY_ACCOUNT, OPS, Stage
 from lifecycle.rehearsal.timeline import Line, Timeline, Tone, told_by, told_by_mail
-from lifecycle.vendor.facts import Verdict
 from lifecycle.vendor.models import AuditEntry
 from lifecycle.vendor.plan import opens_at
 
@@ -26,13 +24,12 @@ HOURS = (6, 12, 18)
 SIGNER_DAYS = 335
 """The first MDM signing certificate lapses while renewals of the year's end are open."""
 
-OUTAGE = range(36, 38)
-"""Days on which APNs cannot be reached; every customer's weekly check meets one of them."""
+OUTAGE = range(35, 36)
+"""Days on which APNs cannot be reached; the weekly checks of day 35 meet them."""
 
 BREACH_DAY = 100
 SIGNER_GAP_DAYS = 2
 KILL_AT = 6
-LAST_REMINDER_DAYS = 30
 
 
 @dataclass(slots=True)
@@ -76,8 +73,8 @@ class Year:
         days: int,
         *,
         quiet: bool = False,
-        tell: Callable[[Line], None] = lambda line: None,
-        progress: Callable[[int], None] = lambda days: None,
+        tell: Callable[[Line], None] = lambda _: None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.stage = stage
         self.days = days
@@ -112,7 +109,7 @@ class Year:
 
     def _set_up(self) -> None:
         self.stage.import_signer(365 if self.quiet else SIGNER_DAYS)
-        self.stage.add_customer(CANARY, "Example MDM canary", OPS, "push@vendor.example", canary=True)
+        self.stage.add_customer(CANARY, "Example MDM canary", OPS, CANARY_ACCOUNT, canary=True)
         for admin in self.admins.values():
             player = admin.player
             self.stage.add_customer(player.slug, player.name, player.email, player.apple_account)
@@ -145,7 +142,7 @@ class Year:
                 self.seen.caught.add("breach")
             case "isolation_isolated" if self._breach_open and "breach" in self.seen.caught:
                 self.seen.caught.add("breach healed")
-            case "isolation_inconclusive":
+            case "isolation_inconclusive" if self.stage.gateway.faults.outage:
                 self.seen.caught.add("outage")
             case "renewal_blocked" if entry.detail.get("code") == "signer_expired":
                 self.seen.caught.add("signer lapsed")
@@ -179,9 +176,7 @@ class Year:
         request = _request_in(message)
         if request is None or self.stage.record(CANARY).received is not None:
             return
-        self.stage.embedded.upload(
-            CANARY, self._from_portal("push@vendor.example", request, CANARY)
-        )
+        self.stage.embedded.upload(CANARY, self._from_portal(CANARY_ACCOUNT, request, CANARY))
         if not self._canary_token:
             self._canary_token = self.stage.enrol_device(CANARY)
 
@@ -212,11 +207,12 @@ class Year:
         if not outcome.activated and outcome.setback is not None:
             self._say(player.slug, Tone.CAUGHT, outcome.setback.message)
             self.seen.caught.add("upload during an outage")
+        self._read_audit()
         if admin.first_topic is None:
             admin.first_topic = str(outcome.certificate.topic)
             for _ in range(2):
                 self.stage.enrol_device(player.slug)
-            self._say(player.slug, Tone.NEWS, "first certificate; two devices enrol")
+            self._say(player.slug, Tone.NEWS, "two devices enrol")
 
     def _from_portal(self, account: str, request: bytes, slug: str) -> bytes:
         active = self.stage.record(slug).active
@@ -276,16 +272,13 @@ class Year:
             faults.outage = True
             self.seen.staged.add("outage")
             self._say("APNs", Tone.TROUBLE, "cannot be reached")
-        elif hour == HOURS[-1] and faults.outage and day not in OUTAGE:
-            faults.outage = False
-            self._say("APNs", Tone.NEWS, "can be reached again")
-        elif day == OUTAGE.stop and hour == HOURS[0] and faults.outage:
+        elif faults.outage and day not in OUTAGE and hour != HOURS[0]:
             faults.outage = False
             self._say("APNs", Tone.NEWS, "can be reached again")
         if hour == HOURS[0]:
             self._breach(day)
             self._signer(day)
-            self._kill()
+        self._kill()
 
     def _breach(self, day: int) -> None:
         victim = next(iter(self.admins.values()))
@@ -344,7 +337,9 @@ class Year:
         if done.returncode == -9:
             self.seen.caught.add("worker killed")
         self._say(
-            admin.player.slug, Tone.TROUBLE, "the worker is killed between two writes of its renewal"
+            admin.player.slug,
+            Tone.TROUBLE,
+            "the worker is killed between two writes of its renewal",
         )
 
     def _say(self, who: str, tone: Tone, text: str) -> None:
@@ -357,5 +352,3 @@ def _request_in(message: EmailMessage) -> bytes | None:
         if isinstance(payload, bytes):
             return payload
     return None
-
-

@@ -46,7 +46,9 @@ def _why_nothing(facts: CustomerFacts, policy: Policy, now: datetime) -> str:
     if facts.renewal is None:
         if facts.active is None:
             return "the first renewal opens at the next tick"
-        return f"no renewal is open; it opens on {opens_at(facts.active, facts.slug, policy):%Y-%m-%d}"
+        return (
+            f"no renewal is open; it opens on {opens_at(facts.active, facts.slug, policy):%Y-%m-%d}"
+        )
     if facts.renewal.received:
         return "the certificate has come and is being activated"
     rungs = ladder(facts, policy)

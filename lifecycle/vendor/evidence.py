@@ -42,7 +42,7 @@ def conclude(
     check.answers = [answer.model_dump(mode="json") for answer in evidence.answers]
     customer.next_action_at = now
     session.add_all([check, customer])
-    if verdict is not Verdict.ISOLATED or previous is None or previous.verdict != verdict:
+    if previous is None or previous.verdict != verdict:
         audit.append(
             session,
             at=now,

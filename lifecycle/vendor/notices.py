@@ -128,8 +128,10 @@ class Notices:
             Kind.SIGNER_EXPIRY,
             f"{ladder}:{rung.key}",
             context,
-            OutboxMessage(recipients=list(self._ops), ladder=ladder, rung=rung.key),
             now,
+            recipients=list(self._ops),
+            ladder=ladder,
+            rung=rung.key,
         )
 
     @staticmethod
@@ -167,7 +169,12 @@ class Notices:
             why=why,
             revoked=certificate is not None and certificate.revoked_at is not None,
         )
-        row = OutboxMessage(
+        self._insert(
+            session,
+            kind,
+            key,
+            context,
+            now,
             customer_id=store.key_of(customer),
             renewal_id=None if renewal is None else renewal.id,
             recipients=list(to),
@@ -176,7 +183,6 @@ class Notices:
             rung=None if rung is None else rung.key,
             attach_request=attach,
         )
-        self._insert(session, kind, key, context, row, now)
 
     @staticmethod
     def _insert(
@@ -184,21 +190,40 @@ class Notices:
         kind: Kind,
         key: str,
         context: Context,
-        row: OutboxMessage,
         now: datetime,
+        *,
+        recipients: list[str],
+        copies: list[str] | None = None,
+        customer_id: int | None = None,
+        renewal_id: int | None = None,
+        ladder: str | None = None,
+        rung: str | None = None,
+        attach_request: bool = False,
     ) -> None:
         known = session.exec(select(OutboxMessage.id).where(OutboxMessage.dedupe_key == key))
         if known.first() is not None:
             return
         text = letter(kind, context)
-        row.kind, row.dedupe_key = kind, key
-        row.subject, row.body = text.subject, text.body
-        row.created_at = now
-        # Nobody to tell: the row still books the rung, and says that nobody was told.
-        row.next_attempt_at = now if row.recipients else None
-        row.given_up_at = None if row.recipients else now
-        row.last_error = None if row.recipients else "no recipient is configured"
-        session.add(row)
+        session.add(
+            OutboxMessage(
+                dedupe_key=key,
+                kind=kind,
+                customer_id=customer_id,
+                renewal_id=renewal_id,
+                ladder=ladder,
+                rung=rung,
+                recipients=recipients,
+                copies=copies or [],
+                subject=text.subject,
+                body=text.body,
+                attach_request=attach_request,
+                created_at=now,
+                # Nobody to tell: the row still books the rung, and says that nobody was told.
+                next_attempt_at=now if recipients else None,
+                given_up_at=None if recipients else now,
+                last_error=None if recipients else "no recipient is configured",
+            )
+        )
         session.flush()
 
 

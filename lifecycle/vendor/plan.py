@@ -327,4 +327,3 @@ def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iter
             yield _revocation_due_at(active, policy)
         if facts.kind is not CustomerKind.CANARY:
             yield _isolation_due_at(facts, active, policy)
-

@@ -220,13 +220,13 @@ def _signer_facts(row: Signer | None) -> SignerFacts | None:
 
 def due_customers(session: Session, now: datetime, limit: int) -> list[int]:
     """Ids of at most ``limit`` customers that must be looked at, longest overdue first."""
-    return [found for found in session.exec(due_statement(now, limit)) if found is not None]
+    return list(session.exec(due_statement(now, limit)))
 
 
-def due_statement(now: datetime, limit: int) -> SelectOfScalar[int | None]:
+def due_statement(now: datetime, limit: int) -> SelectOfScalar[int]:
     """The due query; a test asserts that it runs on the index of ``next_action_at``."""
     return (
-        select(Customer.id)
+        select(col(Customer.id))
         .where(col(Customer.next_action_at) <= now)
         .order_by(col(Customer.next_action_at), col(Customer.id))
         .limit(limit)

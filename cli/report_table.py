@@ -1,0 +1,55 @@
+"""The expiry report as a table for people; fits 80 columns, colours by urgency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.invocation import write_file
+
+if TYPE_CHECKING:
+    from lifecycle.vendor.report import Report
+
+STYLES = {
+    "expired": "bold red",
+    "revoked": "bold red",
+    "urgent": "red",
+    "due": "yellow",
+    "no_certificate": "magenta",
+    "paused": "dim",
+    "ok": "green",
+}
+
+
+def print_report(report: Report, out: Console | None, file: Path | None) -> None:
+    """Prints the report, or writes it to a file as plain text of 100 columns."""
+    if file is not None:
+        recorder = Console(record=True, width=100, quiet=True)
+        _print(report, recorder)
+        write_file(file, recorder.export_text().encode())
+    elif out is not None:
+        _print(report, out)
+
+
+def _print(report: Report, out: Console) -> None:
+    table = Table("customer", "status", "expires", "left", "isolation", "next", box=None)
+    for row in report.rows:
+        table.add_row(
+            Text(row.slug, overflow="fold"),
+            Text(row.status, style=STYLES.get(row.status, "")),
+            "" if row.not_after is None else f"{row.not_after:%Y-%m-%d}",
+            "" if row.days_left is None else f"{row.days_left} d",
+            Text(row.verdict or "-", style="bold red" if row.verdict == "breached" else ""),
+            Text(row.next_step, overflow="fold"),
+        )
+    out.print(table)
+    for signer in report.signers:
+        out.print(
+            Text(f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)")
+        )
+    counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
+    out.print(Text(f"{report.at:%Y-%m-%d %H:%M} UTC: {counts or 'no customers'}"))

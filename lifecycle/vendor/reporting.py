@@ -1,0 +1,42 @@
+"""Reads what the report shows from the vendor's database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlmodel import Session
+
+from lifecycle.pki.certificates import certificate_name, parse_certificates
+from lifecycle.vendor import store
+from lifecycle.vendor.database import Database
+from lifecycle.vendor.facts import CustomerFacts, Policy
+from lifecycle.vendor.report import CustomerDetails, Report, build_report
+
+
+def build(database: Database, policy: Policy, at: datetime) -> Report:
+    """The report on all customers in care and on the signer, as of ``at`` (aware UTC)."""
+    with database.reading() as session:
+        return build_report(_customers(session), _signers(session), policy, at)
+
+
+def _customers(session: Session) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
+    for record in store.all_records(session):
+        customer, renewal = record.customer, record.renewal
+        yield (
+            record.facts,
+            CustomerDetails(
+                name=customer.name,
+                email=customer.email,
+                apple_account=customer.apple_account,
+                blocked_message=None if renewal is None else renewal.blocked_message,
+                verdict_why=None if record.latest is None else record.latest.why,
+            ),
+        )
+
+
+def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
+    signer = store.current_signer(session)
+    if signer is not None:
+        for certificate in parse_certificates(signer.chain.encode()):
+            yield certificate_name(certificate), certificate.not_valid_after_utc
