@@ -52,12 +52,3 @@ class OffsetClock:
     def now(self) -> datetime:
         """The host's instant plus the offset, UTC."""
         return datetime.now(UTC) + self.offset
-
-    def set(self, instant: datetime) -> None:
-        """Makes it ``instant`` (aware) now; the clock goes on from there."""
-        self.offset = require_utc(instant) - datetime.now(UTC)
-
-    def advance(self, by: timedelta) -> datetime:
-        """Moves the clock on and gives the new instant."""
-        self.offset += by
-        return self.now()

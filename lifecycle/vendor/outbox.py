@@ -99,30 +99,14 @@ def deliver_due(
     Raises:
         Unavailable: the database cannot be used.
     """
-    watcher = observer or Unobserved()
     summary = DeliverySummary()
+    run = _Run(transactions, transport, now, sender, vendor, observer or Unobserved(), summary)
     with transactions() as session:
         due = sorted(row_id for row_id in session.exec(due_statement(now)) if row_id is not None)
     for row_id in due:
-        if stop():
+        if stop() or summary.stopped is not None:
             break
-        try:
-            with transactions() as session:
-                message = _prepare(session, row_id, now, sender, vendor, summary)
-            if message is None:
-                continue
-            watcher.reached(f"{BOUNDARY}:before")
-            transport.send(message)
-            watcher.reached(f"{BOUNDARY}:after")
-        except (Refused, MailUnavailable) as fault:
-            _record_failure(transactions, row_id, fault, now, summary)
-            if isinstance(fault, ServerDown):
-                summary.stopped = str(fault)
-                break
-        else:
-            with transactions() as session:
-                _mark_sent(session, row_id, now)
-            summary.sent += 1
+        run.send(row_id)
     return summary
 
 
@@ -131,7 +115,7 @@ def due_statement(now: datetime) -> SelectOfScalar[int | None]:
 
     Not sorted by the database: asked to, SQLite would walk the whole table in order of ``id``.
     """
-    return select(OutboxMessage.id).where(col(OutboxMessage.next_attempt_at) <= now)
+    return select(col(OutboxMessage.id)).where(col(OutboxMessage.next_attempt_at) <= now)
 
 
 def failing(session: Session) -> Sequence[OutboxMessage]:
@@ -166,34 +150,83 @@ def _reached_since(session: Session, row: OutboxMessage) -> bool:
     return any(recipients == row.recipients for recipients in later)
 
 
-def _prepare(
-    session: Session,
-    row_id: int,
-    now: datetime,
-    sender: str,
-    vendor: str,
-    summary: DeliverySummary,
-) -> EmailMessage | None:
-    """The message, or None when there is nothing to send; withdraws what is out of date.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One delivery run."""
 
-    Raises:
-        Refused: no message can be made of the row.
-    """
-    row = session.get_one(OutboxMessage, row_id)
-    if row.next_attempt_at is None or row.next_attempt_at > now:
-        return None  # another process has seen to it
-    renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
-    customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
-    why = _out_of_date(session, row, customer, renewal)
-    if why is not None:
-        _give_up(row, why, now)
-        session.add(row)
-        summary.withdrawn += 1
-        return None
-    attachment = None
-    if row.attach_request and customer is not None and renewal is not None and renewal.request:
-        attachment = Attachment(request_filename(customer.slug), renewal.request)
-    return compose(row, attachment, sender=sender, vendor=vendor)
+    transactions: SessionFactory
+    transport: MailTransport
+    now: datetime
+    sender: str
+    vendor: str
+    observer: WriteObserver
+    summary: DeliverySummary
+
+    def send(self, row_id: int) -> None:
+        try:
+            with self.transactions() as session:
+                message = self._prepare(session, session.get_one(OutboxMessage, row_id))
+        except Refused as fault:
+            self._failed(row_id, fault)
+            return
+        if message is None:
+            return
+        try:
+            self.observer.reached(f"{BOUNDARY}:before")
+            self.transport.send(message)
+            self.observer.reached(f"{BOUNDARY}:after")
+        except (Refused, Unavailable) as fault:
+            self._failed(row_id, fault)
+        else:
+            self._sent(row_id)
+
+    def _prepare(self, session: Session, row: OutboxMessage) -> EmailMessage | None:
+        """The message, or None when there is nothing to send; withdraws what is out of date.
+
+        Raises:
+            Refused: no message can be made of the row.
+        """
+        if row.next_attempt_at is None or row.next_attempt_at > self.now:
+            return None  # another process has seen to it
+        renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
+        customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
+        why = _out_of_date(session, row, customer, renewal)
+        if why is not None:
+            _give_up(row, why, self.now)
+            session.add(row)
+            self.summary.withdrawn += 1
+            return None
+        attachment = None
+        if row.attach_request and customer is not None and renewal is not None and renewal.request:
+            attachment = Attachment(request_filename(customer.slug), renewal.request)
+        return compose(row, attachment, sender=self.sender, vendor=self.vendor)
+
+    def _sent(self, row_id: int) -> None:
+        with self.transactions() as session:
+            row = session.get_one(OutboxMessage, row_id)
+            row.attempts += 1
+            row.sent_at = self.now
+            row.next_attempt_at = row.last_error = None
+            session.add(row)
+        self.summary.sent += 1
+
+    def _failed(self, row_id: int, fault: Refused | Unavailable) -> None:
+        with self.transactions() as session:
+            row = session.get_one(OutboxMessage, row_id)
+            row.attempts += 1
+            again = self.now + retry_after(row.attempts)
+            given_up = isinstance(fault, Refused) or again - row.created_at > GIVE_UP_AFTER
+            if given_up:
+                _give_up(row, str(fault), self.now)
+            else:
+                row.next_attempt_at, row.last_error = again, str(fault)[:1000]
+            session.add(row)
+            line = f"'{row.subject}' to {', '.join(row.recipients)}: {fault}"
+        self.summary.failed += 1
+        self.summary.given_up += given_up
+        self.summary.faults.append(line)
+        if isinstance(fault, ServerDown):
+            self.summary.stopped = str(fault)
 
 
 def _out_of_date(
@@ -227,35 +260,6 @@ def _has_successor(session: Session, row: OutboxMessage) -> bool:
         col(OutboxMessage.given_up_at).is_(None),
     )
     return session.exec(later.limit(1)).first() is not None
-
-
-def _mark_sent(session: Session, row_id: int, now: datetime) -> None:
-    row = session.get_one(OutboxMessage, row_id)
-    row.attempts += 1
-    row.sent_at = now
-    row.next_attempt_at = row.last_error = None
-    session.add(row)
-
-
-def _record_failure(
-    transactions: SessionFactory,
-    row_id: int,
-    fault: Refused | Unavailable,
-    now: datetime,
-    summary: DeliverySummary,
-) -> None:
-    with transactions() as session:
-        row = session.get_one(OutboxMessage, row_id)
-        row.attempts += 1
-        again = now + retry_after(row.attempts)
-        if isinstance(fault, Refused) or again - row.created_at > GIVE_UP_AFTER:
-            _give_up(row, str(fault), now)
-            summary.given_up += 1
-        else:
-            row.next_attempt_at, row.last_error = again, str(fault)[:1000]
-        session.add(row)
-        summary.failed += 1
-        summary.faults.append(f"'{row.subject}' to {', '.join(row.recipients)}: {fault}")
 
 
 def _give_up(row: OutboxMessage, why: str, now: datetime) -> None:

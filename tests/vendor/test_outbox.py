@@ -25,6 +25,7 @@ from lifecycle.vendor.outbox import (
     SUPERSEDED,
     DeliverySummary,
     deliver_due,
+    due_statement,
     failing,
     retry_after,
 )
@@ -142,9 +143,13 @@ def row_of(database: Database, row_id: int) -> OutboxMessage:
         return session.get_one(OutboxMessage, row_id)
 
 
-def change(database: Database, statement: str) -> None:
+def change(database: Database, model: type[Customer | Renewal], **values: object) -> None:
+    """Changes acme, or acme's renewal."""
     with database.transaction() as session:
-        session.connection().execute(text(statement))
+        row = session.get_one(model, 1)
+        for name, value in values.items():
+            setattr(row, name, value)
+        session.add(row)
 
 
 def test_a_due_row_is_sent_once_with_the_request_attached(database: Database, post: Post) -> None:
@@ -288,7 +293,7 @@ def test_nobody_is_urged_on_in_a_renewal_that_has_ended(
     database: Database, post: Post, kind: Kind, state: RenewalState
 ) -> None:
     row_id = put(database, "renew", kind)
-    change(database, f"UPDATE renewal SET state = '{state}' WHERE id = 1")
+    change(database, Renewal, state=state)
     assert deliver(database, post).withdrawn == 1
     assert post.sent == []
     row = row_of(database, row_id)
@@ -301,7 +306,7 @@ def test_news_is_sent_although_the_renewal_has_ended(
     database: Database, post: Post, kind: Kind
 ) -> None:
     put(database, "news", kind)
-    change(database, "UPDATE renewal SET state = 'fulfilled' WHERE id = 1")
+    change(database, Renewal, state=RenewalState.FULFILLED)
     assert deliver(database, post).sent == 1
 
 
@@ -313,7 +318,7 @@ def test_a_customer_out_of_care_gets_nothing_and_ops_still_learn_of_dangers(
     database: Database, post: Post, column: str, why: str, kind: Kind
 ) -> None:
     row_id = put(database, "message", kind)
-    change(database, f"UPDATE customer SET {column} = '2027-02-28 00:00:00' WHERE id = 1")
+    change(database, Customer, **{column: NOW - DAY})
     deliver(database, post)
     if kind in (Kind.BREACH, Kind.REVOKED):
         assert post.subjects == ["message"]
@@ -437,7 +442,7 @@ def test_failing_lists_what_is_being_retried_and_nothing_withdrawn(
     deliver(database, post)
     with database.reading() as session:
         assert [row.subject for row in failing(session)] == ["renew"]
-    change(database, "UPDATE renewal SET state = 'fulfilled' WHERE id = 1")
+    change(database, Renewal, state=RenewalState.FULFILLED)
     deliver(database, post, NOW + DAY)
     with database.reading() as session:
         assert failing(session) == []
@@ -446,7 +451,7 @@ def test_failing_lists_what_is_being_retried_and_nothing_withdrawn(
 
 def test_the_due_query_uses_its_index(database: Database) -> None:
     with database.reading() as session:
-        plan = session.connection().execute(
-            text("EXPLAIN QUERY PLAN SELECT id FROM outbox WHERE next_attempt_at <= '2027-03-01'")
-        )
-        assert "ix_outbox_next_attempt_at" in str(plan.all())
+        bind = session.connection()
+        statement = due_statement(NOW).compile(bind, compile_kwargs={"literal_binds": True})
+        plan = str(bind.execute(text(f"EXPLAIN QUERY PLAN {statement}")).all())
+    assert "USING COVERING INDEX ix_outbox_next_attempt_at" in plan

@@ -1,0 +1,97 @@
+"""Brings the vendor's database to the revision that this code expects.
+
+Whether it is there already is one plain query: Alembic is imported only to migrate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+import lifecycle
+from lifecycle.errors import refuse
+from lifecycle.vendor.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The revision this code works with; a test holds it equal to the newest script."""
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The revision of the database; None for one that was never migrated."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+        return None if found is None else str(found[0])
+
+
+def require_current(engine: Engine) -> None:
+    """Refuses to work on a database of another revision.
+
+    Raises:
+        Refused: ``database_not_migrated``, ``database_newer``.
+    """
+    found = current_revision(engine)
+    if found is not None and found > HEAD:
+        raise refuse(
+            "database_newer",
+            f"The vendor database is at revision {found}; this pushcert knows up to {HEAD}.",
+            "Upgrade pushcert on this machine.",
+        )
+    if found != HEAD:
+        raise refuse(
+            "database_not_migrated",
+            "The vendor database has not been set up for this version of pushcert.",
+            "Run `pushcert init` (with the folder of config.toml); it keeps what is there.",
+        )
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Carries out the migrations up to ``revision``, all of them or none (SQLite, PostgreSQL).
+
+    Raises:
+        Unavailable: the database cannot be used.
+    """
+    from alembic import command
+
+    _migrate(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Takes migrations back to ``revision``; ``base`` takes back all."""
+    from alembic import command
+
+    _migrate(url, lambda config: command.downgrade(config, revision))
+
+
+def scripts() -> Path:
+    """The folder of the migrations: inside the package when it is installed from a wheel, at
+    the top of the repository in a checkout."""
+    package = Path(lifecycle.__file__).parent
+    packaged = package / "migrations" / "vendor"
+    return packaged if packaged.is_dir() else package.parent / "alembic" / "vendor"
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for an open connection; there is no alembic.ini."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _migrate(url: str, go: Callable[[Config], None]) -> None:
+    database = Database(url)
+    try:
+        with database.transaction() as session:
+            go(alembic_config(session.connection()))
+    finally:
+        database.close()
