@@ -19,7 +19,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import (
     AuthorityInformationAccessOID,
@@ -183,7 +188,7 @@ class Authority:
             algorithm = asked.hash_algorithm
         except ValueError:
             return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
-        own = _issuer_hashes(self.aai.certificate, algorithm)
+        own = _issuer_hashes(self.aai, algorithm)
         if named != own:
             return _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
         now = self.clock.now()
@@ -299,12 +304,16 @@ def _usage(*, sign: bool) -> x509.KeyUsage:
     )
 
 
-def _issuer_hashes(
-    issuer: x509.Certificate, algorithm: hashes.HashAlgorithm
-) -> tuple[bytes, bytes]:
-    # cryptography computes both hashes itself when it builds a request about any certificate.
-    request = ocsp.OCSPRequestBuilder().add_certificate(issuer, issuer, algorithm).build()
-    return request.issuer_key_hash, request.issuer_name_hash
+def _issuer_hashes(issuer: LabCa, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
+    """Hashes of the key (as in its certificate's bit string) and of the subject name."""
+    key = issuer.key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    return _digest(key, algorithm), _digest(issuer.certificate.subject.public_bytes(), algorithm)
+
+
+def _digest(data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
+    digest = hashes.Hash(algorithm)
+    digest.update(data)
+    return digest.finalize()
 
 
 def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:

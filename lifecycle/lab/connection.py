@@ -226,6 +226,8 @@ class GatewayConnection(asyncio.Protocol):
                     self._tls.shutdown()
                 self._flush_tls()
             self._transport.close()
+        # Until the loop calls connection_lost, nothing may be written to what is shut.
+        self._tls = self._http = None
 
 
 def _text(value: str | bytes) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import text
 from sqlmodel import Session, col, func, select
 
 from lifecycle.clock import require_utc
@@ -119,12 +120,7 @@ def append(
         ValueError: ``detail`` holds a PEM block, or ``at`` is naive.
     """
     plain = {str(key): _plain(value) for key, value in detail.items()}
-    head = session.get(AuditHead, 1, with_for_update=True, populate_existing=True)
-    if head is None:
-        # Where the log is not empty, somebody took the head away: the chain starts anew, and
-        # ``verify`` goes on finding that place.
-        last = session.exec(select(func.max(AuditEntry.seq))).one() or 0
-        head = AuditHead(seq=last, hash=GENESIS)
+    head = _locked_head(session)
     entry = AuditEntry(
         seq=head.seq + 1,
         at=require_utc(at),
@@ -147,6 +143,24 @@ def append(
     session.add_all([entry, head])
     session.flush()
     return entry
+
+
+def _locked_head(session: Session) -> AuditHead:
+    """The head, with its row locked until the transaction ends; made where it is missing."""
+    head = session.get(AuditHead, 1, with_for_update=True, populate_existing=True)
+    if head is None:
+        # Where the log is not empty, somebody took the head away: the chain starts anew, and
+        # ``verify`` goes on finding that place. Two that find no head make one between them.
+        session.connection().execute(
+            text(
+                "INSERT INTO audit_head (id, seq, hash)"
+                " SELECT 1, COALESCE(MAX(seq), 0), :genesis FROM audit WHERE true"
+                " ON CONFLICT (id) DO NOTHING"
+            ),
+            {"genesis": GENESIS},
+        )
+        head = session.get_one(AuditHead, 1, with_for_update=True, populate_existing=True)
+    return head
 
 
 def verify(entries: Iterable[AuditEntry], head: Head | None) -> AuditProblem | None:

@@ -1,6 +1,7 @@
 """Brings the vendor's database to the revision that this code expects.
 
-Whether it is there already is one plain query: Alembic is imported only to migrate.
+Whether it is there already is one plain query: Alembic is imported only to migrate. A new
+revision is drafted from the models with ``alembic/vendor/draft.py``.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, event, func, inspect, select, text
+from sqlalchemy.exc import OperationalError
 
 import lifecycle
-from lifecycle.errors import refuse
+from lifecycle.errors import InternalFault, Unavailable, refuse
 from lifecycle.vendor.database import Database
 
 if TYPE_CHECKING:
@@ -21,14 +23,29 @@ if TYPE_CHECKING:
 HEAD = "0001"
 """The revision this code works with; a test holds it equal to the newest script."""
 
+LOCK = 0x70757368_63657274
+"""PostgreSQL's advisory lock that migrations hold: "pushcert" in ASCII."""
+
 
 def current_revision(engine: Engine) -> str | None:
-    """The revision of the database; None for one that was never migrated."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).first()
-        return None if found is None else str(found[0])
+    """The revision of the database; None for one that was never migrated, or is not there.
+
+    Raises:
+        Unavailable: the database cannot be used.
+    """
+    if _is_missing_file(engine.url):
+        return None  # connecting would make it
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+            return None if found is None else str(found[0])
+    except OperationalError as error:
+        raise Unavailable(
+            f"The vendor database cannot be used just now ({error.orig}).",
+            "Check that it is running, reachable and writable, and try again.",
+        ) from None
 
 
 def require_current(engine: Engine) -> None:
@@ -90,8 +107,28 @@ def alembic_config(connection: Connection) -> Config:
 
 def _migrate(url: str, go: Callable[[Config], None]) -> None:
     database = Database(url)
+    sqlite = database.url.get_backend_name() == "sqlite"
+    if sqlite:
+        # Changing a table there means making it anew and dropping the old one, to which others
+        # refer. Must be off before the transaction begins; checked at its end instead.
+        event.listen(
+            database.engine, "connect", lambda made, _: made.execute("PRAGMA foreign_keys = OFF")
+        )
     try:
         with database.transaction() as session:
-            go(alembic_config(session.connection()))
+            connection = session.connection()
+            if not sqlite:
+                # Two that migrate at once: the second waits here, and finds nothing to do.
+                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            go(alembic_config(connection))
+            if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise InternalFault("A migration left rows that refer to nothing; undone.")
     finally:
         database.close()
+
+
+def _is_missing_file(url: URL) -> bool:
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name == ":memory:":
+        return False
+    return not Path(name).exists()

@@ -72,7 +72,7 @@ def world(cas: tuple[LabCa, LabCa, LabCa]) -> Iterator[World]:
     """A lab whose gateway is running."""
     clock = LabClock(START)
     authority = Authority(clock, 7, cas=cas)
-    portal = Portal(authority, clock, random.Random(7))
+    portal = Portal(authority, clock, random.Random(7))  # noqa: S311
     gateway = ApnsGateway(authority, clock, seed=7)
     gateway.start()
     yield World(clock, authority, portal, gateway)
@@ -83,9 +83,7 @@ def world(cas: tuple[LabCa, LabCa, LabCa]) -> Iterator[World]:
 def identity(world: World, key: RSAPrivateKey, tmp_path: Path) -> Identity:
     """Writes a client certificate for a topic, with its key, into one PEM file."""
 
-    def write(
-        topic: str = ACME, *, days: int = 365, authority: Authority | None = None
-    ) -> Path:
+    def write(topic: str = ACME, *, days: int = 365, authority: Authority | None = None) -> Path:
         issuer = authority or world.authority
         certificate = issuer.issue_push_certificate(key.public_key(), topic, days=days)
         path = tmp_path / f"{certificate.serial_number}.pem"
