@@ -12,7 +12,7 @@ from rich.text import Text
 from cli.invocation import write_file
 
 if TYPE_CHECKING:
-    from lifecycle.vendor.report import Report
+    from lifecycle.vendor.report import Report, ReportRow
 
 STYLES = {
     "expired": "bold red",
@@ -36,20 +36,32 @@ def print_report(report: Report, out: Console | None, file: Path | None) -> None
 
 
 def _print(report: Report, out: Console) -> None:
-    table = Table("customer", "status", "expires", "left", "isolation", "next", box=None)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("customer", "status", "expires", "left"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "left" else "left")
+    table.add_column("next", overflow="fold", min_width=24)
     for row in report.rows:
         table.add_row(
             Text(row.slug, overflow="fold"),
             Text(row.status, style=STYLES.get(row.status, "")),
             "" if row.not_after is None else f"{row.not_after:%Y-%m-%d}",
             "" if row.days_left is None else f"{row.days_left} d",
-            Text(row.verdict or "-", style="bold red" if row.verdict == "breached" else ""),
-            Text(row.next_step, overflow="fold"),
+            _next(row),
         )
     out.print(table)
     for signer in report.signers:
-        out.print(
-            Text(f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)")
-        )
+        line = f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
+        out.print(Text(line, style="" if signer.status == "ok" else STYLES[signer.status]))
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
     out.print(Text(f"{report.at:%Y-%m-%d %H:%M} UTC: {counts or 'no customers'}"))
+
+
+def _next(row: ReportRow) -> Text:
+    text = Text(overflow="fold")
+    if row.verdict == "breached":
+        text.append("ISOLATION BREACHED\n", style="bold red")
+    if row.blocked_by is not None:
+        since = "" if row.blocked_since is None else f" since {row.blocked_since:%Y-%m-%d}"
+        text.append(f"held up{since}, {row.acts} must act: ", style="yellow")
+    # The first sentence says what is wrong; `customer show` and --json have the rest.
+    return text.append(row.next_step.split(". ")[0].rstrip("."))

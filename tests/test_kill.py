@@ -109,10 +109,20 @@ def final_state(world: World, directory: Path) -> dict[str, object]:
     with Embedded(load_config(directory / "config.toml"), clock) as embedded:
         with embedded.database.reading() as session:
             assert verify_log(session).problem is None
-            outbox = sorted(row.kind + ":" + str(row.rung) for row in session.exec(select(OutboxMessage)))
-            renewals = [(row.state, row.reason, row.blocked_code) for row in session.exec(select(Renewal))]
-            certificates = [(row.customer_id, row.state) for row in session.exec(select(Certificate))]
-            active = {row.fingerprint for row in session.exec(select(Certificate)) if row.state == "active"}
+            outbox = sorted(
+                row.kind + ":" + str(row.rung) for row in session.exec(select(OutboxMessage))
+            )
+            renewals = [
+                (row.state, row.reason, row.blocked_code) for row in session.exec(select(Renewal))
+            ]
+            certificates = [
+                (row.customer_id, row.state) for row in session.exec(select(Certificate))
+            ]
+            active = {
+                row.fingerprint
+                for row in session.exec(select(Certificate))
+                if row.state == "active"
+            }
             keys = session.exec(select(OutboxMessage.dedupe_key)).all()
             assert len(keys) == len(set(keys))
         with embedded.vault("acme") as vault:
@@ -143,6 +153,8 @@ def test_a_worker_killed_at_any_write_boundary_reaches_the_same_end(world: World
         directory = world.copy(f"killed-{number}")
         ended = in_child(lambda d=directory, n=number: renew(world, d, n) and None)
         assert ended == -signal.SIGKILL, f"{number} {boundary}: {ended}"
-        assert in_child(lambda d=directory: renew(world, d, 0) and None) == 0, f"{number} {boundary}"
+        assert in_child(lambda d=directory: renew(world, d, 0) and None) == 0, (
+            f"{number} {boundary}"
+        )
         assert final_state(world, directory) == expected, f"{number} {boundary}"
         shutil.rmtree(directory)

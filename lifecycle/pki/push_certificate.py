@@ -35,6 +35,7 @@ from lifecycle.pki.topic import Topic
 
 MAX_UPLOAD_BYTES = 1024 * 1024
 MIN_KEY_BITS = 2048
+_DER_SEQUENCE = b"\x30\x82"
 PORTAL = "https://identity.apple.com/pushcert"
 _DOWNLOAD = f"Download the certificate again from {PORTAL} and upload that file."
 
@@ -75,11 +76,7 @@ class PushCertificate:
             certificate = x509.load_der_x509_certificate(der)
             _ = certificate.extensions
         except (ValueError, x509.DuplicateExtension):
-            raise refuse(
-                "certificate_damaged",
-                "The certificate cannot be read: it is cut off or damaged.",
-                _DOWNLOAD,
-            ) from None
+            raise _damaged() from None
         return cls.from_certificate(certificate)
 
     @classmethod
@@ -161,6 +158,8 @@ def read_upload(data: bytes) -> Upload:
         keys = [block for block in blocks if block.label.endswith("PRIVATE KEY")]
         certificates = parse_certificates(data)
     except Refused as refused:
+        if kind is FileKind.BINARY and data.startswith(_DER_SEQUENCE):
+            raise _damaged() from None
         raise _instead(kind, refused) from None
     if not blocks:
         _require_nothing_after(data)
@@ -214,6 +213,14 @@ def _require_nothing_after(data: bytes) -> None:
         raise refuse(
             "trailing_bytes", "Something else follows the certificate in the file.", _DOWNLOAD
         )
+
+
+def _damaged() -> Refused:
+    return refuse(
+        "certificate_damaged",
+        "The certificate cannot be read: it is cut off or damaged.",
+        _DOWNLOAD,
+    )
 
 
 def _instead(kind: FileKind, refused: Refused | None) -> Refused:

@@ -1,7 +1,8 @@
 """The expiry report: who stands where, what is stuck and why, what comes next. Pure.
 
-The JSON document's keys are those of ``ReportRow`` and ``SignerRow``, with times in ISO 8601
-(UTC); they do not change.
+The JSON document is ``{"at", "counts", "customers", "signers"}``; the keys of a customer are
+those of ``ReportRow``, of a signer those of ``SignerRow``, with times in ISO 8601 (UTC). Keys
+may be added; none is renamed or removed. The CSV has a line for each, told apart by ``kind``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from lifecycle.vendor.countdown import days_left
-from lifecycle.vendor.facts import CustomerFacts, Policy, RenewalState, Status
+from lifecycle.vendor.facts import CustomerFacts, Policy, RenewalState, Status, Verdict
 from lifecycle.vendor.plan import opens_at, status
 
 URGENCY = (
@@ -30,6 +32,12 @@ URGENCY = (
 )
 
 
+_BY_VENDOR = ("signer_", "signing_")
+"""Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 @dataclass(frozen=True, slots=True)
 class CustomerDetails:
     """What the planner does not need to know about a customer, and a reader does."""
@@ -37,13 +45,33 @@ class CustomerDetails:
     name: str
     email: str
     apple_account: str | None
+    paused_reason: str | None = None
+    blocked_at: datetime | None = None
     blocked_message: str | None = None
     verdict_why: str | None = None
 
 
+class Acts(StrEnum):
+    """Who has to act next for a customer."""
+
+    CUSTOMER = "customer"
+    INSTANCE = "instance"
+    VENDOR = "vendor"
+    NOBODY = "nobody"
+    """Nothing is owed; the clock will bring the next step."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One customer. ``days_left`` counts whole days, negative after expiry."""
+    """One customer.
+
+    Attributes:
+        days_left: until ``not_after``, begun days counted whole, as the reminder ladder counts
+            them: 1 on the last day, 0 or less once it has expired.
+        blocked_by, blocked_since, blocked_message: why the open renewal cannot go on.
+        verdict, verdict_why, last_checked_at: of the last isolation check that was judged.
+        acts, next_step: who does what next.
+    """
 
     slug: str
     name: str
@@ -58,17 +86,24 @@ class ReportRow:
     renewal_reason: str | None
     renewal_opened_at: datetime | None
     blocked_by: str | None
+    blocked_since: datetime | None
     blocked_message: str | None
     verdict: str | None
+    verdict_why: str | None
     last_checked_at: datetime | None
+    acts: str
     next_step: str
 
 
 @dataclass(frozen=True, slots=True)
 class SignerRow:
-    """The MDM signing certificate, or a certificate of its chain."""
+    """The MDM signing certificate, or a certificate of its chain.
+
+    ``status`` is ``ok``, ``due`` (inside the renewal window), ``urgent`` or ``expired``.
+    """
 
     name: str
+    status: str
     not_after: datetime
     days_left: int
 
@@ -88,21 +123,19 @@ class Report:
         return {str(name): found[name] for name in URGENCY if found[name]}
 
     def only(self, *, within: timedelta | None = None, statuses: Iterable[str] = ()) -> Report:
-        """The rows that end within a time and have one of the statuses (empty: any)."""
+        """What has one of the statuses (empty: any) and ends within a time, or has ended.
+
+        A customer without a certificate ends at no time and is left out by ``within``.
+        """
         wanted = frozenset(statuses)
-        return Report(
-            self.at,
-            tuple(
-                row
-                for row in self.rows
-                if (not wanted or row.status in wanted)
-                and (
-                    within is None
-                    or (row.not_after is not None and row.not_after - self.at <= within)
-                )
-            ),
-            self.signers,
-        )
+
+        def fits(row: ReportRow | SignerRow) -> bool:
+            ends_soon = within is None or (
+                row.not_after is not None and row.not_after - self.at <= within
+            )
+            return ends_soon and (not wanted or row.status in wanted)
+
+        return Report(self.at, tuple(filter(fits, self.rows)), tuple(filter(fits, self.signers)))
 
 
 def build_report(
@@ -123,16 +156,30 @@ def build_report(
     ]
     latest = datetime.max.replace(tzinfo=at.tzinfo)
     rows.sort(
-        key=lambda row: (URGENCY.index(Status(row.status)), row.not_after or latest, row.slug)
+        key=lambda row: (
+            row.verdict != Verdict.BREACHED,
+            URGENCY.index(Status(row.status)),
+            row.not_after or latest,
+            row.slug,
+        )
     )
-    return Report(
-        at, tuple(rows), tuple(SignerRow(name, end, days_left(end, at)) for name, end in signers)
-    )
+    return Report(at, tuple(rows), tuple(_signer(name, end, policy, at) for name, end in signers))
+
+
+def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
+    if end <= at:
+        stands = Status.EXPIRED
+    elif end - at <= policy.urgent:
+        stands = Status.URGENT
+    else:
+        stands = Status.DUE if end - at <= policy.window else Status.OK
+    return SignerRow(name, str(stands), end, days_left(end, at))
 
 
 def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime) -> ReportRow:
     active, renewal, isolation = facts.active, facts.renewal, facts.isolation
     stands = status(facts, policy, at)
+    acts, step = _next_step(facts, details, policy, at)
     return ReportRow(
         slug=facts.slug,
         name=details.name,
@@ -147,34 +194,42 @@ def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: dat
         renewal_reason=None if renewal is None else str(renewal.reason),
         renewal_opened_at=None if renewal is None else renewal.opened_at,
         blocked_by=None if renewal is None else renewal.blocked_code,
+        blocked_since=details.blocked_at,
         blocked_message=details.blocked_message,
         verdict=None if isolation.verdict is None else str(isolation.verdict),
+        verdict_why=details.verdict_why,
         last_checked_at=isolation.concluded_at,
-        next_step=_next_step(facts, details, policy, at),
+        acts=str(acts),
+        next_step=step,
     )
 
 
-def _next_step(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime) -> str:
+def _next_step(
+    facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime
+) -> tuple[Acts, str]:
     renewal = facts.renewal
     if facts.paused:
-        return "paused; resume it to go on"
+        why = f" ({details.paused_reason})" if details.paused_reason else ""
+        return Acts.NOBODY, f"paused{why}"
     if renewal is None:
-        if facts.active is None or opens_at(facts.active, facts.slug, policy) <= at:
-            return "a renewal opens at the next tick"
-        return f"renewal opens {opens_at(facts.active, facts.slug, policy):%Y-%m-%d}"
+        if facts.active is None or status(facts, policy, at) is not Status.OK:
+            return Acts.VENDOR, "a renewal opens at the next tick"
+        opens = opens_at(facts.active, facts.slug, policy)
+        return Acts.NOBODY, f"renewal opens {opens:%Y-%m-%d}"
     if renewal.blocked_code is not None:
-        return details.blocked_message or renewal.blocked_code
+        acts = Acts.VENDOR if renewal.blocked_code.startswith(_BY_VENDOR) else Acts.INSTANCE
+        return acts, details.blocked_message or renewal.blocked_code
     if renewal.received:
-        return "instance activates the certificate"
+        return Acts.INSTANCE, "instance activates the certificate"
     match renewal.state:
         case RenewalState.REQUESTED:
-            return "instance makes the CSR"
+            return Acts.INSTANCE, "instance makes the CSR"
         case RenewalState.CSR_RECEIVED:
-            return "vendor signs the CSR"
+            return Acts.VENDOR, "vendor signs the CSR"
         case RenewalState.SIGNED:
-            return "request goes to the customer"
+            return Acts.VENDOR, "request goes to the customer"
         case _:
-            return "customer uploads the request to the portal"
+            return Acts.CUSTOMER, "customer uploads the request to the portal"
 
 
 def as_json_text(report: Report) -> str:
@@ -189,20 +244,24 @@ def as_json_text(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """The customers as CSV with a header line. A cell that a spreadsheet would run as a
-    formula is kept from it by a leading apostrophe."""
+    """The report as CSV with a header line; ``kind`` is ``customer`` or ``signer``.
+
+    A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
+    """
     text = io.StringIO()
-    names = [field.name for field in fields(ReportRow)]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in report.rows:
-        plain = _plain(asdict(row))
-        writer.writerow(["" if plain[n] is None else _cell(plain[n]) for n in names])
+    columns = ["kind", *(field.name for field in fields(ReportRow))]
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for kind, rows in (("customer", report.rows), ("signer", report.signers)):
+        for row in rows:
+            cells = {name: _cell(value) for name, value in _plain(asdict(row)).items()}
+            writer.writerow({"kind": kind, **cells})
     return text.getvalue()
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "@")) else value
+    # OWASP, "CSV Injection": these first characters, in text, not in numbers.
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

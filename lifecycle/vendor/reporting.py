@@ -29,6 +29,8 @@ def _customers(session: Session) -> Iterator[tuple[CustomerFacts, CustomerDetail
                 name=customer.name,
                 email=customer.email,
                 apple_account=customer.apple_account,
+                paused_reason=customer.paused_reason,
+                blocked_at=None if renewal is None else renewal.blocked_at,
                 blocked_message=None if renewal is None else renewal.blocked_message,
                 verdict_why=None if record.latest is None else record.latest.why,
             ),

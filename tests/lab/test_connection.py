@@ -57,13 +57,15 @@ def test_a_goodbye_to_a_client_that_has_just_closed_does_not_stop_the_gateway(
             except ssl.SSLWantReadError:
                 continue
             finally:
-                gateway.data_received(outgoing.read())
+                if data := outgoing.read():
+                    gateway.data_received(data)
                 incoming.write(bytes(wire.sent))
                 wire.sent.clear()
             return
 
     exchange(client.do_handshake)
     assert client.selected_alpn_protocol() == "h2"
+    exchange(lambda: client.read(65536))  # the gateway's SETTINGS
     exchange(client.unwrap)
     assert wire.closing
     assert gateway in service.open  # the loop has not yet told it that the connection is lost

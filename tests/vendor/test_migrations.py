@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, create_mock_engine, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import IntegrityError
 
 from alembic import command
@@ -189,9 +189,9 @@ def test_on_postgresql_the_migrations_say_what_the_models_say() -> None:
             go: Callable[[], None] = vars(script.module)["upgrade"]
             go()
     said: list[str] = []
-    engine = create_mock_engine(
+    engine: MockConnection = create_mock_engine(
         "postgresql+psycopg://",
-        lambda ddl, *_, **__: said.append(str(ddl.compile(dialect=postgresql.dialect()))),
+        lambda ddl, *_, **__: said.append(str(ddl.compile(dialect=engine.dialect))),
     )
     VendorTable.metadata.create_all(engine, checkfirst=False)
     assert statements(migrated.getvalue()) == statements(";".join(said))
