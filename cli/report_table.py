@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ STYLES = {
 def print_report(report: Report, out: Console | None, file: Path | None) -> None:
     """Prints the report, or writes it to a file as plain text of 100 columns."""
     if file is not None:
-        recorder = Console(record=True, width=100, quiet=True)
+        recorder = Console(record=True, width=100, file=io.StringIO())
         _print(report, recorder)
         write_file(file, recorder.export_text().encode())
     elif out is not None:
@@ -37,9 +38,11 @@ def print_report(report: Report, out: Console | None, file: Path | None) -> None
 
 def _print(report: Report, out: Console) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("customer", "status", "expires", "left"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "left" else "left")
-    table.add_column("next", overflow="fold", min_width=24)
+    table.add_column("customer", max_width=20)
+    table.add_column("status")
+    table.add_column("expires")
+    table.add_column("left", justify="right")
+    table.add_column("next")
     for row in report.rows:
         table.add_row(
             Text(row.slug, overflow="fold"),

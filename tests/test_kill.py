@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def request_of(embedded: Embedded, slug: str) -> bytes:
     return request.request.encode()
 
 
-def in_child(work: Callable[[], None]) -> int:
+def in_child(work: Callable[[], object]) -> int:
     """Runs ``work`` in a forked process; gives the signal that ended it, or its exit status."""
     pid = os.fork()
     if pid == 0:
@@ -151,10 +152,8 @@ def test_a_worker_killed_at_any_write_boundary_reaches_the_same_end(world: World
     assert len(boundaries) > 30, boundaries
     for number, boundary in enumerate(boundaries, start=1):
         directory = world.copy(f"killed-{number}")
-        ended = in_child(lambda d=directory, n=number: renew(world, d, n) and None)
+        ended = in_child(partial(renew, world, directory, number))
         assert ended == -signal.SIGKILL, f"{number} {boundary}: {ended}"
-        assert in_child(lambda d=directory: renew(world, d, 0) and None) == 0, (
-            f"{number} {boundary}"
-        )
+        assert in_child(partial(renew, world, directory, 0)) == 0, f"{number} {boundary}"
         assert final_state(world, directory) == expected, f"{number} {boundary}"
         shutil.rmtree(directory)

@@ -220,10 +220,10 @@ def _signer_facts(row: Signer | None) -> SignerFacts | None:
 
 def due_customers(session: Session, now: datetime, limit: int) -> list[int]:
     """Ids of at most ``limit`` customers that must be looked at, longest overdue first."""
-    return list(session.exec(due_statement(now, limit)))
+    return [found for found in session.exec(due_statement(now, limit)) if found is not None]
 
 
-def due_statement(now: datetime, limit: int) -> SelectOfScalar[int]:
+def due_statement(now: datetime, limit: int) -> SelectOfScalar[int | None]:
     """The due query; a test asserts that it runs on the index of ``next_action_at``."""
     return (
         select(col(Customer.id))
