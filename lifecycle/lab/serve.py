@@ -66,7 +66,8 @@ class Lab:
                 x509.load_pem_x509_certificate(row["certificate"].encode()),
             )
         devices = DeviceRegistry(random.Random(f"devices {seed}"))  # noqa: S311  (a lab's)
-        for token, topic, gone in state.get("devices", []):
+        # What ended comes first: to unregister a token ends all that it has by then.
+        for token, topic, gone in sorted(state.get("devices", []), key=lambda d: d[2] is None):
             devices.register(bytes.fromhex(token), topic)
             if gone is not None:
                 devices.unregister(bytes.fromhex(token), datetime.fromisoformat(gone))

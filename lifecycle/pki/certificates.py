@@ -20,8 +20,15 @@ from lifecycle.pki.pem import pem_blocks
 CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 PKCS7_LABELS = frozenset({"PKCS7", "PKCS #7 SIGNED DATA", "CMS"})
 
-UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm)
-"""What cryptography raises for bytes that are not the certificate or CSR they claim to be."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    UnsupportedAlgorithm,
+)
+"""What cryptography raises for bytes that are not the certificate or CSR they claim to be
+(``TypeError``: a BIT STRING where a name has text)."""
 
 _GENERATION = re.compile(r"G\d{1,3}")
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -62,7 +69,7 @@ def certificate_name(certificate: x509.Certificate) -> str:
     CN does not tell generations apart, or its whole subject if there is no CN."""
     try:
         return _name_of(certificate.subject)
-    except ValueError:
+    except UNREADABLE:
         return f"certificate with serial {certificate.serial_number:X}"
 
 
@@ -70,7 +77,7 @@ def issuer_name(certificate: x509.Certificate) -> str:
     """The issuer of a certificate, called as ``certificate_name`` calls it."""
     try:
         return _name_of(certificate.issuer)
-    except ValueError:
+    except UNREADABLE:
         return "an issuer whose name cannot be read"
 
 
@@ -98,7 +105,7 @@ def names_issuer(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     """True if the issuer name in ``certificate`` is the subject of ``issuer``; no more."""
     try:
         return certificate.issuer == issuer.subject
-    except ValueError:
+    except UNREADABLE:
         return False
 
 
@@ -148,7 +155,7 @@ def _signature_holds(
             key.verify(signature, signed, parameters)
         else:
             return False
-    except (InvalidSignature, TypeError, *UNREADABLE):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True
 

@@ -84,7 +84,7 @@ def _signature_findings(request: x509.CertificateSigningRequest) -> tuple[Findin
 def _self_signature_holds(request: x509.CertificateSigningRequest) -> bool:
     try:
         return request.is_signature_valid
-    except (TypeError, *UNREADABLE):
+    except UNREADABLE:
         return False
 
 

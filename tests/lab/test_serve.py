@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def test_faults_and_clock_are_set_over_http(lab: Lab) -> None:
     ("path", "body", "status"),
     [
         ("/nowhere", b"{}", 404),
-        ("/create", b"[]", 400),
+        ("/create", b"[1]", 400),
         ("/create", b"not json", 400),
         ("/create", b"{}", 422),
         ("/create", b'{"apple_account": "a", "request": "%%%"}', 422),

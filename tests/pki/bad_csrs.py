@@ -142,6 +142,7 @@ def _unfit() -> Iterator[_Case]:
     yield "public_exponent_even", _with_even_exponent(), ("csr_key_unreadable",)
     yield "ca_wanted", _built(_key(), x509.BasicConstraints(True, None)), ("csr_wants_ca",)
     yield "certificate_signing_wanted", _built(_key(), _signing_usage()), ("csr_wants_ca",)
+    yield "subject_of_a_bit_string", _with_bit_string_subject(), ("csr_damaged",)
     yield "extensions_unreadable", _with_broken_extensions(), ("csr_extensions_unreadable",)
     yield "subject_empty", _built(_key(), subject=x509.Name([])), ("csr_subject_empty",)
     yield "signed_with_sha1", _signed_by_hand(_SHA1_WITH_RSA, "sha1"), ("csr_signature_algorithm",)
@@ -229,7 +230,12 @@ def _signing_usage() -> x509.KeyUsage:
 
 
 def _signed_by_hand(
-    algorithm: str, digest: str, *, spki: bytes | None = None, attributes: bytes = b""
+    algorithm: str,
+    digest: str,
+    *,
+    subject: bytes | None = None,
+    spki: bytes | None = None,
+    attributes: bytes = b"",
 ) -> bytes:
     """A CSR assembled from DER, for what cryptography refuses to build."""
     if spki is None:
@@ -237,7 +243,7 @@ def _signed_by_hand(
     info = der.element(
         der.SEQUENCE,
         der.element(der.INTEGER, b"\0"),
-        _subject().public_bytes(),
+        _subject().public_bytes() if subject is None else subject,
         spki,
         der.element(der.CONTEXT_0, attributes),
     )
@@ -269,6 +275,13 @@ def _with_even_exponent() -> bytes:
         der.element(der.BIT_STRING, b"\0", numbers),
     )
     return _signed_by_hand(_SHA256_WITH_RSA, "sha256", spki=spki)
+
+
+def _with_bit_string_subject() -> bytes:
+    # cryptography answers this one with a TypeError, not with a ValueError.
+    utf8, bits = bytes((der.UTF8_STRING,)), bytes((der.BIT_STRING,))
+    subject = _subject().public_bytes().replace(utf8 + b"\x09Acme", bits + b"\x09Acme")
+    return _signed_by_hand(_SHA256_WITH_RSA, "sha256", subject=subject)
 
 
 def _with_broken_extensions() -> bytes:

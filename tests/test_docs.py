@@ -1,0 +1,141 @@
+"""What the documents promise is what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle.config import Config, load_config
+from lifecycle.errors import Refused
+from lifecycle.policy import configured_policy
+from lifecycle.vendor.facts import Policy, Status
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "config.example.toml"
+
+
+def test_the_page_of_findings_lists_every_code() -> None:
+    spec = importlib.util.spec_from_file_location("make_findings", ROOT / "docs/make_findings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "findings.md").read_text() == module.page(), (
+        "run `python docs/make_findings.py`"
+    )
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def test_the_example_shows_every_key_with_its_default() -> None:
+    text = EXAMPLE.read_text()
+    shown = flat(tomllib.loads(text))
+    defaults = flat(Config().model_dump(mode="json", exclude={"base"}))
+    commented = set(re.findall(r"^# (\w+) = ", text, re.MULTILINE))
+    for key, default in defaults.items():
+        if default is None:
+            assert key.rpartition(".")[2] in commented, f"{key} is not shown"
+        else:
+            assert shown.pop(key) == default, key
+    assert not shown, f"shown, and not known: {shown}"
+
+
+def test_the_example_can_be_loaded_with_everything_switched_on(tmp_path: Path) -> None:
+    text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    config = load_config(file)
+    assert config.smtp.password == "env:PUSHCERT_SMTP"
+    assert configured_policy(Config()) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "names"),
+    [
+        ("[vendor]\nnmae = 'x'", "config_invalid", "vendor.nmae"),
+        ("[renewal]\nwindow_days = 'soon'", "config_invalid", "renewal.window_days"),
+        ("[renewal]\nwindow_days = 12", "config_invalid", "spread_days"),
+        ("[smtp]\npassword = 'hunter2'", "config_invalid", "smtp.password"),
+        ("[vendor", "config_unreadable", "TOML"),
+    ],
+)
+def test_a_wrong_configuration_names_the_key(
+    tmp_path: Path, text: str, code: str, names: str
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(Refused) as refused:
+        load_config(file)
+    assert refused.value.codes == (code,)
+    assert names in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="pushcert init"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_every_status_is_explained() -> None:
+    rows = re.findall(r"^\| (\w+) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    assert set(Status) <= set(rows)
+
+
+def test_the_first_requests_ladder_is_the_documented_one() -> None:
+    section = (ROOT / "docs/operations.md").read_text().split("### The first request")[1]
+    days = re.findall(r"^\| (\d+) \|$", section.split("###")[0], re.MULTILINE)
+    assert tuple(map(int, days)) == Policy().ladder.after_delivery
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_has_a_sentence_and_an_example() -> None:
+    import typer.main
+
+    from cli.main import app
+
+    def commands(group: Any, path: str) -> None:
+        for name, command in group.commands.items():
+            text = command.help or ""
+            assert "Example" in text, f"{path} {name} has no example"
+            if hasattr(command, "commands"):
+                commands(command, f"{path} {name}")
+            else:
+                assert text.strip()[0].isupper()
+                assert text.split("\n")[0].rstrip().endswith("."), f"{path} {name}"
+
+    commands(typer.main.get_command(app), "pushcert")
+
+
+def test_help_and_file_commands_start_without_the_heavy_libraries() -> None:
+    heavy = ("sqlalchemy", "sqlmodel", "alembic", "fastapi", "httpx", "apscheduler")
+    code = (
+        "import sys; from typer.testing import CliRunner; from cli.main import app;"
+        "r = CliRunner().invoke(app, sys.argv[1:]); assert r.exit_code in (0, 4), r.output;"
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    vector = ROOT / "tests" / "vectors" / "customer-csr.pem"
+    for arguments in (["--help"], ["report", "--help"], ["inspect", str(vector)]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "[]", arguments
