@@ -51,10 +51,9 @@ class Invocation:
     @contextmanager
     def embedded(self) -> Iterator[Embedded]:
         """Both planes, opened on the configured database. Raises ``Refused``, ``Unavailable``."""
-        from lifecycle.vendor.migrations import require_current
-
         from lifecycle.clock import SystemClock
         from lifecycle.embedded import Embedded
+        from lifecycle.vendor.migrations import require_current
 
         config = self.config()
         configure_log()

@@ -26,9 +26,8 @@ def init(
 
     Example: pushcert init /var/lib/pushcert
     """
-    from lifecycle.vendor.migrations import upgrade
-
     from lifecycle.config import CONFIG_NAME, load_config
+    from lifecycle.vendor.migrations import upgrade
 
     out = console()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
