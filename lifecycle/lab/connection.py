@@ -120,7 +120,7 @@ class GatewayConnection(asyncio.Protocol):
         certificate = tls.get_peer_certificate(as_cryptography=True)
         if tls.get_alpn_proto_negotiated() != H2 or certificate is None:
             self._flush_tls()
-            self._close()
+            self._hang_up()
             return False
         names = certificate.subject.get_attributes_for_oid(NameOID.USER_ID)
         self._topic = str(names[0].value) if names else ""

@@ -364,11 +364,11 @@ def _identity_findings(certificate: PushCertificate, expected: Expected) -> Iter
             " with the current request, and upload the file it gives then.",
         )
         return
-    if active is not None and certificate.not_after <= active.not_after:
+    if active is not None and certificate.not_after < active.not_after:
         yield Finding(
             "older_than_active",
-            f"This certificate ends on {certificate.not_after:%Y-%m-%d}, no later than the one in"
-            f" use ({active.not_after:%Y-%m-%d}): it looks like an older file.",
+            f"This certificate ends on {certificate.not_after:%Y-%m-%d}, earlier than the one in use"
+            f" ({active.not_after:%Y-%m-%d}): it is an older file.",
             "Upload the newest file from the portal.",
         )
     if expected.key_fingerprints and certificate.key_fingerprint not in expected.key_fingerprints:

@@ -1,6 +1,6 @@
 """The verdict on an isolation check: a pure function from what APNs answered.
 
-What each probe must answer (docs/operations.md, "The isolation check"):
+What each probe must answer (docs/security.md, "Isolation checks"):
 
 | probe | must be |
 | --- | --- |

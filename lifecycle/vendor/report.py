@@ -35,7 +35,7 @@ URGENCY = (
 _BY_VENDOR = ("signer_", "signing_")
 """Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +260,11 @@ def as_csv(report: Report) -> str:
 
 
 def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")  # the csv module leaves a lone one unquoted: a new line
     # OWASP, "CSV Injection": these first characters, in text, not in numbers.
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def test_any_order_of_events_and_crashes_keeps_the_invariants(
             happen(world, event, number, files)
         except killed:
             world.observe(executioner())
-        except Refused:
-            assert event in REFUSABLE, event
+        except Refused as refused:
+            assert event in REFUSABLE, f"{event}: {refused}"
         check(world, kept)
     settle(world, executioner())
     check(world, kept)

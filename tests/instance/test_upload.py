@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Callable[[World], bytes], str]] = {
     "random": (lambda _: bytes(range(256)) * 4, "file_unknown"),
     "50 MB": (lambda _: b"A" * 50_000_000, "file_too_large"),
     "truncated pem": (lambda w: w.issue()[:700], "pem_truncated"),
-    "truncated der": (lambda w: der_of(w.issue())[:500], "file_unknown"),
+    "truncated der": (lambda w: der_of(w.issue())[:500], "certificate_damaged"),
     "private key": (lambda _: key_to_pem(NEW_KEY, None), "file_is_private_key"),
     "csr": (
         lambda _: build_csr(NEW_KEY, email="a@b.example", common_name="A").pem.encode(),

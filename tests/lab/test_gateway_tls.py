@@ -87,7 +87,7 @@ def test_older_tls_is_refused(s_client: SClient, identity: Identity) -> None:
 def test_who_does_not_offer_h2_gets_no_connection(s_client: SClient, identity: Identity) -> None:
     said = s_client(identity(), alpn="http/1.1")
     assert "No ALPN negotiated" in said
-    assert "unexpected eof" in said, said[-600:]
+    assert "unexpected eof" in said
 
 
 def test_in_an_outage_nobody_gets_as_far_as_a_handshake(

@@ -139,7 +139,12 @@ def _unfit() -> Iterator[_Case]:
     yield "ed25519_key", _built_ed25519(), ("csr_key_not_rsa",)
     yield "rsa_1024", _built(_short_key()), ("csr_key_too_short",)
     yield "public_exponent_3", _built(exponent_3), ("csr_key_exponent",)
-    yield "public_exponent_even", _with_even_exponent(), ("csr_key_unreadable",)
+    yield "public_exponent_even", _with_numbers(exponent=65536), ("csr_key_unreadable",)
+    yield (
+        "rsa_9000",
+        _with_numbers(modulus=(1 << 8999) + 1),
+        ("csr_key_too_long", "csr_signature_invalid"),
+    )
     yield "ca_wanted", _built(_key(), x509.BasicConstraints(True, None)), ("csr_wants_ca",)
     yield "certificate_signing_wanted", _built(_key(), _signing_usage()), ("csr_wants_ca",)
     yield "subject_of_a_bit_string", _with_bit_string_subject(), ("csr_damaged",)
@@ -264,11 +269,10 @@ def _signed_by_hand(
     )
 
 
-def _with_even_exponent() -> bytes:
-    modulus = _key().public_key().public_numbers().n.to_bytes(257, "big")
-    numbers = der.element(
-        der.SEQUENCE, der.element(der.INTEGER, modulus), der.element(der.INTEGER, b"\x01\0\0")
-    )
+def _with_numbers(*, modulus: int | None = None, exponent: int = 65537) -> bytes:
+    modulus = modulus or _key().public_key().public_numbers().n
+    octets = [n.to_bytes(n.bit_length() // 8 + 1, "big") for n in (modulus, exponent)]
+    numbers = der.element(der.SEQUENCE, *(der.element(der.INTEGER, n) for n in octets))
     spki = der.element(
         der.SEQUENCE,
         der.element(der.SEQUENCE, bytes.fromhex(_RSA_ENCRYPTION), der.element(der.NULL)),

@@ -44,6 +44,7 @@ def issue(
     first: datetime = datetime(2020, 1, 1, tzinfo=UTC),
     last: datetime = datetime(2040, 1, 1, tzinfo=UTC),
     key_identifiers: bool = True,
+    key_cert_sign: bool | None = None,
 ) -> Issued:
     """A certificate with CN ``name``, issued by ``by`` (None: by itself)."""
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -64,6 +65,23 @@ def issue(
         .not_valid_after(last)
         .add_extension(x509.BasicConstraints(ca, path_length), critical=True)
     )
+    if key_cert_sign is not None:
+        usage = dict.fromkeys(
+            (
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "crl_sign",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
+        )
+        builder = builder.add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=key_cert_sign, **usage),
+            critical=True,
+        )
     if key_identifiers:
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False

@@ -207,6 +207,23 @@ class TestPaths:
             assert chain.expires_first == new.certificate
             assert chain.not_after == NOW + timedelta(days=99)
 
+    def test_a_path_that_is_valid_now_is_preferred_to_one_that_lives_longer_but_later(
+        self, issuing: Issue
+    ) -> None:
+        root = issuing("Root")
+        key = ec.generate_private_key(ec.SECP256R1())
+        later = issuing(
+            "WWDR", root, key=key, first=NOW + timedelta(seconds=1), last=NOW + timedelta(days=99)
+        )
+        now = issuing("WWDR", root, key=key, first=NOW, last=NOW + timedelta(days=9))
+        leaf = issuing("Leaf", now, ca=False)
+        for pile in ([later, now], [now, later]):
+            store = TrustStore.of([root.certificate, *(c.certificate for c in pile)])
+            chain, findings = complete_chain(leaf.certificate, store, at=NOW)
+            assert chain is not None
+            assert chain.certificates[1] == now.certificate
+            assert findings == ()
+
     def test_of_cross_signed_paths_the_trusted_one_is_taken(self, issuing: Issue) -> None:
         trusted, foreign = issuing("Trusted Root"), issuing("Foreign Root")
         key = ec.generate_private_key(ec.SECP256R1())
@@ -252,6 +269,18 @@ class TestFindings:
         )
         assert codes(findings) == ("chain_certificate_missing",)
         assert "The issuer of “Lower” is missing: “Upper”" in findings[0].message
+
+    def test_of_two_dead_ends_the_one_nearer_to_a_root_is_named(self, issuing: Issue) -> None:
+        gone, far_gone = issuing("Gone"), issuing("Far Gone")
+        upper = issuing("Upper", far_gone)
+        key = ec.generate_private_key(ec.SECP256R1())
+        short, long = issuing("Lower", gone, key=key), issuing("Lower", upper, key=key)
+        leaf = issuing("Leaf", long, ca=False).certificate
+        pile = [short.certificate, long.certificate, upper.certificate]
+        for order in (pile, pile[::-1]):
+            _, findings = complete_chain(leaf, TrustStore.apple(), order, at=NOW)
+            assert codes(findings) == ("chain_certificate_missing",)
+            assert "The issuer of “Upper” is missing: “Far Gone”" in findings[0].message
 
     def test_another_generation_of_the_issuer_is_not_mistaken_for_it(self, issuing: Issue) -> None:
         root = issuing("Root")
@@ -330,6 +359,49 @@ class TestFindings:
         chain, findings = complete_chain(leaf, TrustStore.of([forged]), at=NOW)
         assert chain is None
         assert codes(findings) == ("chain_signature_invalid",)
+
+    def test_a_signature_that_was_altered_does_not_hold_rsa_or_ecdsa(
+        self, vendor_chain: Chain, vector_trust: TrustStore, issuing: Issue
+    ) -> None:
+        root = issuing("EC Root")
+        elliptic = issuing("Leaf", root, ca=False).certificate
+        stores = {vendor_chain.leaf: vector_trust, elliptic: TrustStore.of([root.certificate])}
+        for certificate, store in stores.items():
+            assert complete_chain(certificate, store, at=NOW)[0] is not None
+            der = bytearray(certificate.public_bytes(Encoding.DER))
+            der[-1] ^= 1
+            altered = x509.load_der_x509_certificate(bytes(der))
+            chain, findings = complete_chain(altered, store, at=NOW)
+            assert chain is None
+            assert codes(findings) == ("chain_signature_invalid",)
+
+    def test_an_issuer_whose_key_identifier_is_not_the_one_named_is_no_issuer(
+        self, issuing: Issue
+    ) -> None:
+        root = issuing("Root")
+        leaf = issuing("Leaf", root, ca=False).certificate
+        renamed = (
+            x509.CertificateBuilder()
+            .subject_name(root.certificate.subject)
+            .issuer_name(root.certificate.subject)
+            .public_key(root.key.public_key())
+            .serial_number(1)
+            .not_valid_before(root.certificate.not_valid_before_utc)
+            .not_valid_after(root.certificate.not_valid_after_utc)
+            .add_extension(x509.BasicConstraints(True, None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier(b"another key"), critical=False)
+            .sign(root.key, hashes.SHA256())
+        )
+        assert issued_by(leaf, root.certificate)
+        assert not issued_by(leaf, renamed)
+
+    def test_a_ca_that_may_not_sign_certificates_may_not_issue(self, issuing: Issue) -> None:
+        for may_sign in (True, False):
+            root = issuing("Root", key_cert_sign=may_sign)
+            leaf = issuing("Leaf", root, ca=False).certificate
+            chain, findings = complete_chain(leaf, TrustStore.of([root.certificate]), at=NOW)
+            assert (chain is not None) is may_sign
+            assert codes(findings) == (() if may_sign else ("chain_issuer_not_ca",))
 
     def test_an_end_certificate_may_not_issue(self, issuing: Issue) -> None:
         root = issuing("Root")

@@ -135,6 +135,7 @@ def test_a_key_whose_numbers_do_not_fit_is_refused_unless_it_is_trusted(
     )
     der[-20] ^= 1  # in the coefficient, the last of the numbers
     assert _codes(bytes(der), None) == ("private_key_damaged",)
+    assert _codes(bytes(der), b"not needed") == ("private_key_damaged",)
     assert load_private_key(bytes(der), None, trusted=True).key_size == 2048
 
 

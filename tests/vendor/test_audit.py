@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlmodel import Session, select
 
 from lifecycle.vendor import audit
-from lifecycle.vendor.audit import GENESIS, AuditProblem, Head, entry_hash, verify, verify_log
+from lifecycle.vendor.audit import verify_log
+from lifecycle.vendor.audit_chain import GENESIS, AuditProblem, Head, entry_hash, verify
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.models import AuditEntry, AuditHead, VendorTable
 

@@ -97,6 +97,15 @@ def test_every_combination_of_answers_gets_the_verdict_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("probe", OTHERS)
+@pytest.mark.parametrize("status", [None, 401, 403, 404, 410, 500])
+def test_the_right_reason_under_another_status_is_inconclusive(
+    probe: Probe, status: int | None
+) -> None:
+    for _, reason in GOOD[probe]:
+        assert verdict_on({**good(), probe: answer(probe, status, reason)}) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("probe", OTHERS)
 def test_a_breach_names_the_probe_the_answer_and_the_apns_id(probe: Probe) -> None:
     judgement = judge(
         list({**good(), probe: answer(probe, 200)}.values()), None, own_topic=OWN_TOPIC

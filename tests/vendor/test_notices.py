@@ -1,0 +1,112 @@
+"""What is written into the outbox: once for each occasion, and fitting the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session, select
+
+from lifecycle.vendor.database import Database
+from lifecycle.vendor.facts import RenewalReason, RenewalState
+from lifecycle.vendor.ladder import LadderPolicy, Rung, expiry_ladder
+from lifecycle.vendor.models import Certificate, Customer, OutboxMessage, Renewal, VendorTable
+from lifecycle.vendor.notices import About, Notices
+
+NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
+END = NOW + timedelta(days=14)
+OPS = ("ops@vendor.example",)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    database = Database(f"sqlite:///{tmp_path / 'vendor.sqlite'}")
+    VendorTable.metadata.create_all(database.engine)
+    with database.transaction() as opened:
+        yield opened
+    database.close()
+
+
+@pytest.fixture
+def acme(session: Session) -> About:
+    """A customer with an active certificate, and a request to take to the portal."""
+    customer = Customer(
+        id=1, slug="acme", name="Acme GmbH", email="it@acme.example", created_at=NOW
+    )
+    certificate = Certificate(
+        id=1,
+        customer_id=1,
+        state="active",
+        topic="com.apple.mgmt.External.x",
+        serial="3FA9C01B77DE",
+        common_name="APSP:x",
+        issuer="Apple",
+        fingerprint="f",
+        key_fingerprint="k",
+        not_before=NOW,
+        not_after=END,
+        der=b"",
+        recorded_at=NOW,
+    )
+    renewal = Renewal(
+        id=1,
+        customer_id=1,
+        state=RenewalState.DELIVERED,
+        reason=RenewalReason.EXPIRY,
+        opened_at=NOW,
+        request="UmVxdWVzdA==",
+    )
+    for row in (customer, certificate, renewal):
+        session.add(row)
+        session.flush()
+    return About(customer, certificate, renewal)
+
+
+def rung(days: int) -> Rung:
+    return next(r for r in expiry_ladder(END, LadderPolicy()) if r.days == days)
+
+
+def notices(ops: tuple[str, ...] = OPS) -> Notices:
+    return Notices("Example MDM", ops, "the setup page of your MDM server")
+
+
+def outbox(session: Session) -> list[OutboxMessage]:
+    return list(session.exec(select(OutboxMessage)).all())
+
+
+def test_one_rung_is_one_row_however_often_it_is_written(session: Session, acme: About) -> None:
+    for _ in range(3):
+        notices().reminder(session, acme, rung(14), NOW)
+    (row,) = outbox(session)
+    assert (row.ladder, row.rung, row.attach_request) == ("certificate:1", "expiry:14", True)
+    assert (row.recipients, row.copies) == (["it@acme.example"], [])
+
+
+def test_ops_are_copied_on_the_last_rungs_and_not_twice(session: Session, acme: About) -> None:
+    notices().reminder(session, acme, rung(7), NOW)
+    notices(("it@acme.example",)).reminder(session, acme, rung(3), NOW)
+    first, second = outbox(session)
+    assert first.copies == list(OPS)
+    assert second.copies == []
+
+
+def test_a_reminder_about_a_revoked_certificate_does_not_speak_of_its_expiry(
+    session: Session, acme: About
+) -> None:
+    assert acme.certificate is not None
+    acme.certificate.revoked_at = NOW
+    notices().reminder(session, acme, rung(14), NOW)
+    (row,) = outbox(session)
+    assert row.subject.startswith("REVOKED")
+    assert "expires in" not in row.body
+
+
+def test_a_message_to_nobody_books_its_rung_and_says_that_nobody_was_told(
+    session: Session, acme: About
+) -> None:
+    notices(()).ops_reminder(session, acme, rung(14), NOW)
+    (row,) = outbox(session)
+    assert (row.next_attempt_at, row.given_up_at) == (None, NOW)
+    assert "no recipient" in (row.last_error or "")
