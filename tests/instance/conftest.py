@@ -236,7 +236,7 @@ class Vendor:
         if isinstance(report, Activation):
             if self.received is not None:
                 self.activations.append(report)
-            self.received, self.signed = None, False
+            self.received, self.signed, self.csr = None, False, None
         elif isinstance(report, Evidence):
             if self.check_id is not None:
                 self.evidence.append(report)
