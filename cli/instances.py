@@ -51,7 +51,7 @@ def request(
 ) -> None:
     """Saves the signed request that waits to be taken to Apple's portal.
 
-    Example: pushcert instance request --customer acme --out acme-request.b64
+    Example: pushcert instance request --customer acme --out acme-request.txt
     """
     with invocation(ctx).embedded() as embedded, embedded.agent(customer) as agent:
         found = agent.request()

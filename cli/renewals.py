@@ -106,6 +106,8 @@ def _standing(embedded: Embedded, slug: str) -> dict[str, Any]:
 
 
 def _tell_next_step(at: dict[str, Any]) -> None:
+    from lifecycle.vendor.messages import request_filename
+
     out, slug = console(), at["slug"]
     if at["blocked_by"]:
         out.print(f"Held up: {at['blocked_message']}", markup=False)
@@ -121,7 +123,9 @@ def _tell_next_step(at: dict[str, Any]) -> None:
                 if at["renew_serial"]
                 else "press Create a Certificate"
             )
-            out.print(f"1. Save the request:  pushcert request {slug} --out {slug}-request.b64")
+            out.print(
+                f"1. Save the request:  pushcert request {slug} --out {request_filename(slug)}"
+            )
             out.print(f"2. At {PORTAL}, sign in as {account}", markup=False)
             out.print(f"   and {press}. Upload the request.", markup=False)
             out.print(f"3. Take the new certificate in:  pushcert upload {slug} MDM_*.pem")
@@ -149,7 +153,7 @@ def request(
 ) -> None:
     """Gives the signed request of the open renewal, ready to upload to Apple's portal.
 
-    Example: pushcert request acme --out acme-request.b64
+    Example: pushcert request acme --out acme-request.txt
     """
     with invocation(ctx).embedded() as embedded:
         found = _work_request(embedded, slug)

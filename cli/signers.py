@@ -185,7 +185,7 @@ def sign(
 
     Needs no database. Uses the imported MDM signing certificate, or the files given here.
 
-    Example: pushcert sign acme.csr --out acme-request.b64
+    Example: pushcert sign acme.csr --out acme-request.txt
     """
     from lifecycle.pki.csr import read_csr
 

@@ -15,7 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from lifecycle.errors import Finding, Refused
-from lifecycle.pki.certificates import certificate_name, issuer_name, parse_certificates
+from lifecycle.pki.certificates import (
+    UNREADABLE,
+    certificate_name,
+    issuer_name,
+    parse_certificates,
+)
 from lifecycle.pki.chain import TrustStore, complete_chain
 from lifecycle.pki.csr import parse_csr, vet_csr
 from lifecycle.pki.fingerprints import fingerprint, key_fingerprint, serial_hex, short
@@ -146,7 +151,7 @@ def _private_key(
     try:
         key = load_private_key(data, None)
     except Refused as refused:
-        locked = tuple(f for f in refused.findings if f.code != "key_passphrase_missing")
+        locked = tuple(f for f in refused.findings if f.code != "private_key_encrypted")
         facts.append(("encrypted", "no" if locked else "yes"))
         return "private_key", locked
     facts += [
@@ -199,7 +204,7 @@ _NAMES = {
 def _has_topic(certificate: x509.Certificate) -> bool:
     try:
         return bool(certificate.subject.get_attributes_for_oid(NameOID.USER_ID))
-    except ValueError:
+    except UNREADABLE:
         return False
 
 

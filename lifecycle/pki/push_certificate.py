@@ -20,6 +20,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from lifecycle.errors import Finding, Refused, Severity, refuse
 from lifecycle.pki.certificates import (
+    UNREADABLE,
     certificate_name,
     extension,
     is_self_signed,
@@ -74,8 +75,8 @@ class PushCertificate:
         """
         try:
             certificate = x509.load_der_x509_certificate(der)
-            _ = certificate.extensions
-        except (ValueError, x509.DuplicateExtension):
+            _ = certificate.subject, certificate.issuer, certificate.extensions
+        except UNREADABLE:
             raise _damaged() from None
         return cls.from_certificate(certificate)
 
@@ -259,7 +260,7 @@ def _instead(kind: FileKind, refused: Refused | None) -> Refused:
 def _topic(certificate: x509.Certificate) -> Topic:
     try:
         values = certificate.subject.get_attributes_for_oid(NameOID.USER_ID)
-    except ValueError:
+    except UNREADABLE:
         values = []
     if not values:
         raise refuse(
