@@ -54,7 +54,10 @@ def _print(report: Report, out: Console) -> None:
     out.print(table)
     for signer in report.signers:
         line = f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
-        out.print(Text(line, style="" if signer.status == "ok" else STYLES[signer.status]))
+        out.print(
+            Text(line, style="" if signer.status == "ok" else STYLES[signer.status]),
+            soft_wrap=False,
+        )
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
     out.print(Text(f"{report.at:%Y-%m-%d %H:%M} UTC: {counts or 'no customers'}"))
 

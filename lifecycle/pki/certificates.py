@@ -73,6 +73,14 @@ def certificate_name(certificate: x509.Certificate) -> str:
         return f"certificate with serial {certificate.serial_number:X}"
 
 
+def has_topic(certificate: x509.Certificate) -> bool:
+    """True if the subject has a UID, as that of a push certificate does."""
+    try:
+        return bool(certificate.subject.get_attributes_for_oid(NameOID.USER_ID))
+    except UNREADABLE:
+        return False
+
+
 def issuer_name(certificate: x509.Certificate) -> str:
     """The issuer of a certificate, called as ``certificate_name`` calls it."""
     try:

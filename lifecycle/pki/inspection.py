@@ -12,12 +12,11 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from lifecycle.errors import Finding, Refused
 from lifecycle.pki.certificates import (
-    UNREADABLE,
     certificate_name,
+    has_topic,
     issuer_name,
     parse_certificates,
 )
@@ -117,7 +116,7 @@ def _certificate(
 ) -> tuple[str, tuple[Finding, ...]]:
     certificates = parse_certificates(data)
     leaf = certificates[0]
-    if any(_has_topic(certificate) for certificate in certificates):
+    if any(has_topic(certificate) for certificate in certificates):
         return _push_certificate(data, facts, trust, at)
     _certificate_facts(leaf, facts)
     if certificate_name(leaf).startswith(NAME_PREFIX):
@@ -199,13 +198,6 @@ _NAMES = {
     FileKind.PRIVATE_KEY: "private_key",
     FileKind.PKCS12: "pkcs12",
 }
-
-
-def _has_topic(certificate: x509.Certificate) -> bool:
-    try:
-        return bool(certificate.subject.get_attributes_for_oid(NameOID.USER_ID))
-    except UNREADABLE:
-        return False
 
 
 def _certificate_facts(certificate: x509.Certificate, facts: Facts) -> None:

@@ -85,9 +85,13 @@ class PushCertificate:
         """Reads the particulars of a certificate.
 
         Raises:
-            Refused: ``topic_missing``, ``topic_not_mdm``.
+            Refused: ``certificate_damaged``, ``topic_missing``, ``topic_not_mdm``.
         """
         der = certificate.public_bytes(Encoding.DER)
+        try:
+            key = certificate.public_key()
+        except UNREADABLE:
+            raise _damaged() from None
         return cls(
             certificate=certificate,
             der=der,
@@ -98,7 +102,7 @@ class PushCertificate:
             not_after=certificate.not_valid_after_utc,
             issuer=issuer_name(certificate),
             fingerprint=fingerprint(der),
-            key_fingerprint=key_fingerprint(certificate.public_key()),
+            key_fingerprint=key_fingerprint(key),
         )
 
     @cached_property
@@ -368,8 +372,8 @@ def _identity_findings(certificate: PushCertificate, expected: Expected) -> Iter
     if active is not None and certificate.not_after < active.not_after:
         yield Finding(
             "older_than_active",
-            f"This certificate ends on {certificate.not_after:%Y-%m-%d}, earlier than the one in use"
-            f" ({active.not_after:%Y-%m-%d}): it is an older file.",
+            f"This certificate ends on {certificate.not_after:%Y-%m-%d}, earlier than the one in"
+            f" use ({active.not_after:%Y-%m-%d}): it is an older file.",
             "Upload the newest file from the portal.",
         )
     if expected.key_fingerprints and certificate.key_fingerprint not in expected.key_fingerprints:

@@ -8,10 +8,9 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.x509.oid import NameOID
 
 from lifecycle.errors import Finding, Severity
-from lifecycle.pki.certificates import certificate_name, extension
+from lifecycle.pki.certificates import UNREADABLE, certificate_name, extension, has_topic
 from lifecycle.pki.fingerprints import key_fingerprint
 
 MIN_KEY_BITS = 2048
@@ -32,8 +31,9 @@ def check_signing_certificate(
         at: aware UTC; None: dates are not judged.
 
     Returns:
-        Findings with the codes ``signing_key_mismatch``, ``signing_key_not_rsa``,
-        ``signing_key_too_short``, ``signing_certificate_is_ca``, ``signing_certificate_is_push``,
+        Findings with the codes ``signing_key_unreadable``, ``signing_key_mismatch``,
+        ``signing_key_not_rsa``, ``signing_key_too_short``, ``signing_certificate_is_ca``,
+        ``signing_certificate_is_push``,
         ``signing_not_allowed``, ``signing_certificate_expired``,
         ``signing_certificate_not_yet_valid``, and the note ``signing_certificate_name``.
     """
@@ -41,7 +41,13 @@ def check_signing_certificate(
 
 
 def _key_findings(certificate: x509.Certificate, key: PublicKeyTypes | None) -> Iterator[Finding]:
-    own = certificate.public_key()
+    try:
+        own = certificate.public_key()
+    except UNREADABLE:
+        yield Finding(
+            "signing_key_unreadable", "The signing certificate's key cannot be read.", _RIGHT_FILE
+        )
+        return
     if not isinstance(own, RSAPublicKey):
         yield Finding(
             "signing_key_not_rsa", "The signing certificate's key is not an RSA key.", _RIGHT_FILE
@@ -69,7 +75,7 @@ def _use_findings(certificate: x509.Certificate) -> Iterator[Finding]:
             f"“{certificate_name(certificate)}” is a CA certificate.",
             _RIGHT_FILE,
         )
-    if certificate.subject.get_attributes_for_oid(NameOID.USER_ID):
+    if has_topic(certificate):
         yield Finding(
             "signing_certificate_is_push",
             f"“{certificate_name(certificate)}” is a push certificate.",

@@ -115,9 +115,12 @@ def import_customers(
         for row in rows:
             try:
                 with session.begin_nested():
-                    _import_row(session, row, read_certificate, outcome, at, actor)
+                    is_new = _import_row(session, row, read_certificate, at, actor)
             except Refused as refused:
                 outcome.bad.append(BadRow(row.line, refused.findings))
+            else:
+                outcome.added += is_new
+                outcome.unchanged += not is_new
         if outcome.bad and not keep_going:
             raise Refused(
                 replace(finding, message=f"Line {bad.line}: {finding.message}")
@@ -131,22 +134,21 @@ def _import_row(
     session: Session,
     row: Row,
     read_certificate: Callable[[Path], bytes],
-    outcome: ImportOutcome,
     at: datetime,
     actor: str,
-) -> None:
+) -> bool:
+    """True if the row added a customer; False if it was there already."""
     certificate: PushCertificate | None = None
     if row.certificate:
         certificate = read_upload(read_certificate(Path(row.certificate))).certificate
     new = registry.NewCustomer(row.slug, row.name, row.email, row.apple_account or None)
     known = session.exec(select(Customer).where(Customer.slug == row.slug)).first()
-    if known is not None and _same(known, new):
-        outcome.unchanged += 1
-    else:
+    is_new = known is None or not _same(known, new)
+    if known is None or is_new:
         known = registry.add(session, new, at=at, actor=actor)
-        outcome.added += 1
     if certificate is not None:
         registry.adopt(session, known, certificate, at=at, actor=actor)
+    return is_new
 
 
 def _same(known: Customer, new: registry.NewCustomer) -> bool:

@@ -181,7 +181,7 @@ def test_the_active_certificate_again_is_told_as_that_alone(
     assert codes(certificate, expected, trust, NOW) == {"already_active"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(st.binary(max_size=400))
 def test_inspect_has_an_answer_for_any_bytes(data: bytes) -> None:
     inspect(data, TrustStore.apple(), at=NOW)
@@ -197,7 +197,7 @@ REAL = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(
     name=st.sampled_from(REAL), at=st.floats(0, 0.999), byte=st.integers(0, 255), cut=st.booleans()
 )
