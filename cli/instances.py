@@ -185,6 +185,33 @@ def push(
 
 
 @instance.command()
+def export(
+    ctx: typer.Context,
+    customer: Customer,
+    out: Annotated[Path, typer.Option("--out", help="Where the pair goes; mode 0600.")],
+    p12: Annotated[bool, typer.Option("--p12", help="As PKCS#12.")] = False,
+    pem: Annotated[bool, typer.Option("--pem", help="As PEM, certificate and key.")] = False,
+    passphrase: Annotated[
+        str | None,
+        typer.Option("--passphrase-from", help="env:NAME, file:PATH or command:…; --p12 needs it."),
+    ] = None,
+) -> None:
+    """Writes the active certificate with its private key, for the customer's other software.
+
+    Example: pushcert instance export --customer acme --pem --out acme-push.pem
+    """
+    from lifecycle.instance.export import export_pem, export_pkcs12, save
+    from lifecycle.passphrase import parse_source, resolve
+
+    if p12 == pem:
+        raise typer.BadParameter("give --p12 or --pem")
+    secret = None if passphrase is None else resolve(parse_source(passphrase))
+    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+        save(out, export_pkcs12(vault, secret or b"") if p12 else export_pem(vault, secret))
+    console().print(f"Wrote {out}. It holds a private key: keep it to yourself.", markup=False)
+
+
+@instance.command()
 def verify(ctx: typer.Context, customer: Customer, as_json: AsJson = False) -> None:
     """Checks this customer's isolation now; the same as `pushcert verify SLUG`.
 

@@ -383,3 +383,27 @@ def test_run_works_until_sigterm_and_a_second_one_refuses(vendor: Vendor) -> Non
     assert "event='stopped'" in rest
     assert vendor.json("customer", "show", "acme")["renewal"]["state"] == "delivered"
     assert len(vendor.mailbox.messages) == 1
+
+
+def test_the_pair_can_be_taken_out_for_other_software(vendor: Vendor, tmp_path: Path) -> None:
+    vendor.add("acme")
+    vendor.certify("acme", tmp_path / "a.pem")
+    pem, p12, secret = tmp_path / "pair.pem", tmp_path / "pair.p12", tmp_path / "secret"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    vendor.done("instance", "export", "--customer", "acme", "--pem", "--out", str(pem))
+    vendor.done(
+        "instance", "export", "--customer", "acme", "--p12", "--out", str(p12),
+        "--passphrase-from", f"file:{secret}",
+    )  # fmt: skip
+    assert stat.S_IMODE(pem.stat().st_mode) == 0o600
+    subprocess.run(["openssl", "rsa", "-in", str(pem), "-check", "-noout"], check=True)
+    read = subprocess.run(
+        ["openssl", "pkcs12", "-in", str(p12), "-passin", f"file:{secret}", "-noenc"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "APSP:" in read.stdout
+    refused = vendor.run("instance", "export", "--customer", "acme", "--p12", "--out", str(p12))
+    assert refused.exit_code == 3
