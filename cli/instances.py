@@ -217,6 +217,6 @@ def verify(ctx: typer.Context, customer: Customer, as_json: AsJson = False) -> N
 
     Example: pushcert instance verify --customer acme
     """
-    from cli.renewals import verify as verify_all
+    from cli.work import verify as verify_all
 
     verify_all(ctx, [customer], everyone=False, as_json=as_json)

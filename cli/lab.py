@@ -201,7 +201,7 @@ def create(url: Url, apple_account: Account, request: RequestFile, out: Out = No
 
     Example: pushcert lab portal create --url URL --apple-account it@acme.example request.b64
     """
-    from lifecycle.lab.portal_http import PortalClient
+    from lifecycle.lab.portal_client import PortalClient
 
     _give(PortalClient(url).create(apple_account, read_file(request)), out)
 
@@ -218,7 +218,7 @@ def renew(
 
     Example: pushcert lab portal renew --url URL --apple-account A --serial 0A1B request.b64
     """
-    from lifecycle.lab.portal_http import PortalClient
+    from lifecycle.lab.portal_client import PortalClient
 
     _give(PortalClient(url).renew(apple_account, read_file(request), serial), out)
 
@@ -229,7 +229,7 @@ def list_rows(url: Url, apple_account: Account) -> None:
 
     Example: pushcert lab portal list --url URL --apple-account it@acme.example
     """
-    from lifecycle.lab.portal_http import PortalClient
+    from lifecycle.lab.portal_client import PortalClient
 
     print_json(PortalClient(url).certificates(apple_account))
 
@@ -244,7 +244,7 @@ def revoke(
 
     Example: pushcert lab portal revoke --url URL --apple-account A --serial 0A1B
     """
-    from lifecycle.lab.portal_http import PortalClient
+    from lifecycle.lab.portal_client import PortalClient
 
     PortalClient(url).revoke(apple_account, serial)
 

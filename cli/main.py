@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import audit, customers, instances, lab, renewals, reports, signers, upkeep
+from cli import audit, customers, instances, lab, renewals, reports, signers, upkeep, work
 from cli.invocation import Invocation
 from lifecycle.errors import PushcertError, Refused, Unavailable
 
@@ -107,6 +107,7 @@ upkeep.register(app)
 signers.register(app)
 customers.register(app)
 renewals.register(app)
+work.register(app)
 reports.register(app)
 audit.register(app)
 instances.register(app)

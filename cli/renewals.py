@@ -1,4 +1,4 @@
-"""``renew``, ``request``, ``upload``, ``verify``, ``remind``, ``tick``, ``run``."""
+"""``renew``, ``request``, ``upload``: one customer's renewal by hand."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from cli.invocation import (
     say_notes,
     write_file,
 )
-from lifecycle.errors import AttentionNeeded, InternalFault, refuse
+from lifecycle.errors import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lifecycle.embedded import Embedded, Tick, Verification
+    from lifecycle.embedded import Embedded
     from lifecycle.wire.messages import SignedRequest
 
 PORTAL = "https://identity.apple.com/pushcert"
@@ -32,7 +30,7 @@ Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 
 def register(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
-    for command in (renew, request, upload, verify, remind, tick, run):
+    for command in (renew, request, upload):
         app.command()(command)
 
 
@@ -207,127 +205,3 @@ def upload(
             "The certificate is accepted. The old one stays active until a test push with the"
             " new one succeeds; that is tried again by itself."
         )
-
-
-def verify(
-    ctx: typer.Context,
-    slugs: Annotated[list[str] | None, typer.Argument(help="Customers to check.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Check every customer.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Proves with test pushes that a customer reaches their own devices and no one else's.
-
-    Exit code 4 on a breach.
-
-    Example: pushcert verify acme
-    """
-    if bool(slugs) == everyone:
-        raise typer.BadParameter("name customers, or give --all")
-    with invocation(ctx).embedded() as embedded:
-        chosen = slugs or list(_checkable(embedded))
-        outcomes = [embedded.verify(slug) for slug in chosen]
-        embedded.send_mail()
-    _show_verdicts(outcomes, as_json)
-    breached = [o.slug for o in outcomes if o.verdict == "breached"]
-    if breached:
-        raise AttentionNeeded(
-            f"Isolation is breached: {', '.join(breached)}.",
-            "See `pushcert customer show SLUG` for the probe, and find out who enrolled where.",
-        )
-
-
-def _checkable(embedded: Embedded) -> Iterator[str]:
-    from lifecycle.vendor import store
-
-    with embedded.database.reading() as session:
-        for record in store.all_records(session):
-            if record.active is not None and record.customer.paused_at is None:
-                yield record.customer.slug
-
-
-def _show_verdicts(outcomes: list[Verification], as_json: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    if as_json:
-        print_json([{"slug": o.slug, "verdict": o.verdict, "why": o.why} for o in outcomes])
-        return
-    table = Table("slug", "verdict", "why", box=None)
-    colours = {"isolated": "green", "breached": "bold red"}
-    for o in outcomes:
-        verdict = o.verdict or "not checked"
-        table.add_row(o.slug, Text(verdict, style=colours.get(verdict, "yellow")), Text(o.why))
-    console().print(table)
-
-
-def remind(
-    ctx: typer.Context,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Sends the reminders that are owed now.
-
-    Example: pushcert remind --dry-run
-    """
-    from lifecycle.vendor.dry_run import explain
-
-    with invocation(ctx).embedded() as embedded:
-        if not dry_run:
-            _finish(embedded.tick(), as_json)
-            return
-        lines = list(explain(embedded.database, embedded.policy, embedded.clock.now()))
-    if as_json:
-        print_json([{"slug": line.slug, "owed": line.owed, "why": line.why} for line in lines])
-        return
-    out = console()
-    for line in lines:
-        out.print(f"{line.slug}: {line.owed or 'nothing'} ({line.why})", markup=False)
-
-
-def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Does everything that is owed now, once; for cron and systemd timers.
-
-    Example: pushcert tick
-    """
-    from lifecycle.scheduler import exclusively
-
-    with invocation(ctx).embedded() as embedded, exclusively(embedded.config, wait=True):
-        _finish(embedded.tick(), as_json)
-
-
-def _finish(done: Tick, as_json: bool) -> None:
-    work, mail = done.work, done.mail
-    if as_json:
-        print_json(
-            {
-                "customers": work.customers,
-                "actions": work.actions,
-                "faults": work.faults,
-                "sent": mail.sent,
-                "failed": mail.failed,
-            }
-        )
-    else:
-        parts = [f"{name} {count}" for name, count in sorted(work.actions.items())]
-        out = console()
-        out.print(f"{work.customers} customers: {', '.join(parts) or 'nothing owed'}")
-        out.print(f"mail: {mail.sent} sent, {mail.failed} failed")
-        for fault in work.faults:
-            out.print(f"later again: {fault}", markup=False)
-    if work.defects:
-        raise InternalFault(f"Defects met: {'; '.join(work.defects)}. See the log.")
-
-
-def run(ctx: typer.Context) -> None:
-    """Runs the scheduler until SIGTERM; finishes the action in hand before it stops.
-
-    A second one on the same database refuses politely.
-
-    Example: pushcert run
-    """
-    from lifecycle.scheduler import run_until_stopped
-
-    with invocation(ctx).embedded() as embedded:
-        run_until_stopped(embedded)

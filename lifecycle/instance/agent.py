@@ -22,7 +22,8 @@ from lifecycle.instance.upload import check_pair, check_upload
 from lifecycle.instance.vault import Vault
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.keys import load_private_key
-from lifecycle.pki.push_certificate import PushCertificate, read_upload
+from lifecycle.pki.push_certificate import PushCertificate
+from lifecycle.pki.upload import read_upload
 from lifecycle.wire.link import VendorLink
 from lifecycle.wire.messages import (
     Activation,

@@ -14,14 +14,9 @@ from lifecycle.errors import Finding, raise_for
 from lifecycle.instance.vault import Vault
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.fingerprints import key_fingerprint
-from lifecycle.pki.push_certificate import (
-    Expected,
-    PushCertificate,
-    Upload,
-    check_push_certificate,
-    read_upload,
-)
+from lifecycle.pki.push_certificate import Expected, PushCertificate, check_push_certificate
 from lifecycle.pki.topic import Topic
+from lifecycle.pki.upload import Upload, read_upload
 
 
 def check_upload(

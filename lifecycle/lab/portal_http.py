@@ -15,9 +15,7 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
-
-from lifecycle.errors import Finding, Refused, Unavailable, refuse
+from lifecycle.errors import Refused, refuse
 from lifecycle.lab.authority import Authority
 from lifecycle.lab.clock import LabClock, OffsetClock
 from lifecycle.lab.faults import Fault
@@ -151,7 +149,7 @@ class _Desk:
             if "handshake_delay" in document:
                 faults.handshake_delay = float(document["handshake_delay"])
         except (TypeError, ValueError) as error:
-            raise _malformed(f"The faults cannot be set ({type(error).__name__}).") from None
+            raise malformed(f"The faults cannot be set ({type(error).__name__}).") from None
         return {}
 
     def _move(self, document: Document) -> object:
@@ -168,7 +166,7 @@ class _Desk:
                 wanted = datetime.fromisoformat(_text(document, "now"))
                 self._clock.offset += wanted - self._clock.now()
         except (TypeError, ValueError, OverflowError):
-            raise _malformed("The clock cannot be set to that.") from None
+            raise malformed("The clock cannot be set to that.") from None
         self._changed()
         return {"now": self._clock.now().isoformat()}
 
@@ -229,60 +227,6 @@ def _handler(desk: _Desk, authority: Authority) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class PortalClient:
-    """The portal of a running lab.
-
-    Args:
-        url: ``portal_url`` as `pushcert lab up` printed it.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-
-    def create(self, apple_account: str, request: bytes) -> bytes:
-        """See ``Portal.create``. Raises ``Refused``, ``Unavailable``."""
-        return self._certificate(
-            "/create", {"apple_account": apple_account, "request": _encoded(request)}
-        )
-
-    def renew(self, apple_account: str, request: bytes, serial: str) -> bytes:
-        """See ``Portal.renew``. Raises ``Refused``, ``Unavailable``."""
-        return self._certificate(
-            "/renew",
-            {"apple_account": apple_account, "request": _encoded(request), "serial": serial},
-        )
-
-    def revoke(self, apple_account: str, serial: str) -> None:
-        """See ``Portal.revoke``. Raises ``Refused``, ``Unavailable``."""
-        self._post("/revoke", {"apple_account": apple_account, "serial": serial})
-
-    def certificates(self, apple_account: str) -> list[Any]:
-        """The rows of an Apple Account, as JSON values. Raises ``Unavailable``."""
-        rows = self._post("/certificates", {"apple_account": apple_account})
-        return rows if isinstance(rows, list) else []
-
-    def register_device(self, topic: str) -> bytes:
-        """A device enrols; gives its token. Raises ``Unavailable``."""
-        return bytes.fromhex(self._post("/devices", {"topic": topic})["token"])
-
-    def _certificate(self, path: str, document: Document) -> bytes:
-        return str(self._post(path, document)["certificate"]).encode()
-
-    def _post(self, path: str, document: Document) -> Any:
-        try:
-            response = httpx.post(self._url + path, json=document, trust_env=False)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"The lab at {self._url} gave no answer ({type(error).__name__}).",
-                "Start it with `pushcert lab up`.",
-            ) from None
-        if response.status_code == 422:
-            raise Refused(Finding(**found) for found in response.json()["findings"])
-        if response.status_code != 200:
-            raise _malformed(f"The lab answered {response.status_code}.")
-        return response.json()
-
-
 def _row(row: PortalRow) -> dict[str, object]:
     return {
         "common_name": row.common_name,
@@ -297,7 +241,7 @@ def _row(row: PortalRow) -> dict[str, object]:
 def _text(document: Document, name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
-        raise _malformed(f"“{name}” is missing.")
+        raise malformed(f"“{name}” is missing.")
     return value
 
 
@@ -305,19 +249,16 @@ def _file(document: Document) -> bytes:
     try:
         return base64.b64decode(_text(document, "request"), validate=True)
     except binascii.Error:
-        raise _malformed("“request” is not Base64.") from None
+        raise malformed("“request” is not Base64.") from None
 
 
 def _hex(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise _malformed("“token” is not hexadecimal.") from None
+        raise malformed("“token” is not hexadecimal.") from None
 
 
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _malformed(message: str) -> Refused:
+def malformed(message: str) -> Refused:
+    """The refusal of a call that the lab cannot make sense of."""
     return refuse("lab_call_malformed", message, "See docs/lab.md for what the lab takes.")

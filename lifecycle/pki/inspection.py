@@ -26,15 +26,11 @@ from lifecycle.pki.fingerprints import fingerprint, key_fingerprint, serial_hex,
 from lifecycle.pki.keys import load_private_key
 from lifecycle.pki.kinds import FileKind, kind_of
 from lifecycle.pki.pem import pem_blocks
-from lifecycle.pki.push_certificate import (
-    MAX_UPLOAD_BYTES,
-    Expected,
-    check_push_certificate,
-    read_upload,
-)
+from lifecycle.pki.push_certificate import Expected, check_push_certificate
 from lifecycle.pki.request import decode_request
 from lifecycle.pki.request_checks import check_request
 from lifecycle.pki.signing_certificate import NAME_PREFIX, check_signing_certificate
+from lifecycle.pki.upload import MAX_UPLOAD_BYTES, read_upload
 
 Facts = list[tuple[str, str]]
 

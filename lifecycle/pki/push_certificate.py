@@ -1,15 +1,14 @@
-"""Push certificates: what they are, reading them from whatever file a customer brings, and
-checking that one is the right one.
+"""Push certificates: what they are, and whether one is the right one for a customer.
 
-Reading (``read_upload``) says what a file is when it is no push certificate. Checking
-(``check_push_certificate``) returns everything that is wrong at once. Not checked here:
+``check_push_certificate`` returns everything that is wrong at once. Not checked here:
 revocation (``lifecycle.pki.revocation``), and whether another customer has the certificate.
+Finding one in the file that a person brings is ``lifecycle.pki.upload``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
@@ -18,27 +17,22 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from lifecycle.errors import Finding, Refused, Severity, refuse
+from lifecycle.errors import Finding, Refused, refuse
 from lifecycle.pki.certificates import (
     UNREADABLE,
     certificate_name,
     extension,
     is_self_signed,
     issuer_name,
-    parse_certificates,
 )
 from lifecycle.pki.chain import TrustStore, complete_chain
-from lifecycle.pki.der import element_length
 from lifecycle.pki.fingerprints import Fingerprint, fingerprint, key_fingerprint, serial_hex
-from lifecycle.pki.kinds import FileKind, kind_of
-from lifecycle.pki.pem import encode_pem, pem_blocks
+from lifecycle.pki.pem import encode_pem
 from lifecycle.pki.topic import Topic
 
-MAX_UPLOAD_BYTES = 1024 * 1024
 MIN_KEY_BITS = 2048
-_DER_SEQUENCE = b"\x30\x82"
 PORTAL = "https://identity.apple.com/pushcert"
-_DOWNLOAD = f"Download the certificate again from {PORTAL} and upload that file."
+DOWNLOAD = f"Download the certificate again from {PORTAL} and upload that file."
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class PushCertificate:
             certificate = x509.load_der_x509_certificate(der)
             _ = certificate.subject, certificate.issuer, certificate.extensions
         except UNREADABLE:
-            raise _damaged() from None
+            raise damaged() from None
         return cls.from_certificate(certificate)
 
     @classmethod
@@ -91,7 +85,7 @@ class PushCertificate:
         try:
             key = certificate.public_key()
         except UNREADABLE:
-            raise _damaged() from None
+            raise damaged() from None
         return cls(
             certificate=certificate,
             der=der,
@@ -123,142 +117,13 @@ class PushCertificate:
         return None
 
 
-@dataclass(frozen=True)
-class Upload:
-    """What a customer's file holds.
-
-    Attributes:
-        certificate: the push certificate.
-        others: the CA certificates that came along.
-        pasted_key: a private key found in the file, as PEM; never shown, never stored.
-        findings: notes about the file.
-    """
-
-    certificate: PushCertificate
-    others: tuple[x509.Certificate, ...] = ()
-    pasted_key: bytes | None = field(default=None, repr=False)
-    findings: tuple[Finding, ...] = ()
-
-
-def read_upload(data: bytes) -> Upload:
-    """Finds the push certificate in any file that a customer may bring.
-
-    Takes PEM (with CRLF, a BOM, UTF-16, leading text), DER, PKCS#7 in PEM or DER, with the
-    chain, with a private key pasted in.
-
-    Raises:
-        Refused: with what the file is instead, and what to do.
-    """
-    if len(data) > MAX_UPLOAD_BYTES:
-        raise refuse(
-            "file_too_large",
-            f"The file has {len(data) / 2**20:.0f} MiB; a push certificate has a few KiB.",
-            _DOWNLOAD,
-        )
-    kind = kind_of(data)
-    if kind is FileKind.REQUEST:
-        raise _instead(kind, None)  # a property list has the signer's chain in it, as PEM
-    try:
-        blocks = pem_blocks(data)
-        keys = [block for block in blocks if block.label.endswith("PRIVATE KEY")]
-        certificates = parse_certificates(data)
-    except Refused as refused:
-        if kind is FileKind.BINARY and data.startswith(_DER_SEQUENCE):
-            raise _damaged() from None
-        raise _instead(kind, refused) from None
-    if not blocks:
-        _require_nothing_after(data)
-    upload = _sorted_out(certificates)
-    if not keys:
-        return upload
-    note = Finding(
-        "key_pasted",
-        "The file also contains a private key, which was not kept.",
-        "Delete that file, and renew with a new key if anybody else may have seen it.",
-        Severity.NOTE,
-    )
-    return Upload(upload.certificate, upload.others, keys[0].text, (note,))
-
-
-def _sorted_out(certificates: tuple[x509.Certificate, ...]) -> Upload:
-    unique = tuple(dict.fromkeys(certificates))
-    leaves = [c for c in unique if not _is_ca(c)]
-    if not leaves:
-        raise refuse(
-            "ca_certificate",
-            f"The file holds only the CA certificate “{certificate_name(unique[0])}”.",
-            "Upload the push certificate itself, the file named MDM_….pem from the portal.",
-        )
-    if len(leaves) > 1:
-        names = " and ".join(f"“{certificate_name(c)}”" for c in leaves[:2])
-        raise refuse(
-            "several_certificates",
-            f"The file holds {len(leaves)} certificates that could be meant: {names}.",
-            "Upload one file with only the new push certificate.",
-        )
-    leaf = leaves[0]
-    if certificate_name(leaf).startswith("MDM Vendor:"):
-        raise refuse(
-            "signing_certificate",
-            f"This is the MDM signing certificate “{certificate_name(leaf)}”, not a push"
-            " certificate.",
-            f"Upload the certificate that {PORTAL} issued for the request.",
-        )
-    return Upload(PushCertificate.from_certificate(leaf), tuple(c for c in unique if c is not leaf))
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    constraints = extension(certificate, x509.BasicConstraints)
-    return constraints is not None and constraints.ca
-
-
-def _require_nothing_after(data: bytes) -> None:
-    length = element_length(data)
-    if length is not None and data[length:].strip(b"\0\r\n\t "):
-        raise refuse(
-            "trailing_bytes", "Something else follows the certificate in the file.", _DOWNLOAD
-        )
-
-
-def _damaged() -> Refused:
+def damaged() -> Refused:
+    """The refusal of a certificate whose bytes are cut off or damaged."""
     return refuse(
         "certificate_damaged",
         "The certificate cannot be read: it is cut off or damaged.",
-        _DOWNLOAD,
+        DOWNLOAD,
     )
-
-
-def _instead(kind: FileKind, refused: Refused | None) -> Refused:
-    """The refusal for a file without a readable certificate, by what it seems to be."""
-    code, remedy = {
-        FileKind.EMPTY: ("file_empty", _DOWNLOAD),
-        FileKind.HTML: (
-            "file_is_web_page",
-            "Sign in to the portal again and use its Download button, not “Save page”.",
-        ),
-        FileKind.CSR: (
-            "file_is_csr",
-            "The CSR has to be signed and taken to the portal first; upload what the portal gives.",
-        ),
-        FileKind.REQUEST: (
-            "file_is_request",
-            f"Take this file to {PORTAL}, and upload here what the portal gives for it.",
-        ),
-        FileKind.PRIVATE_KEY: (
-            "file_is_private_key",
-            "Keep that key to yourself and upload the certificate, the file named MDM_….pem.",
-        ),
-        FileKind.PUBLIC_KEY: ("file_is_public_key", _DOWNLOAD),
-        FileKind.PKCS12: (
-            "file_is_pkcs12",
-            "Upload the certificate as the portal gave it (PEM), without a key.",
-        ),
-        FileKind.PKCS7: ("pkcs7_without_certificate", _DOWNLOAD),
-        FileKind.CERTIFICATE: ("certificate_damaged", _DOWNLOAD),
-    }.get(kind, ("file_unknown", _DOWNLOAD))
-    if kind is FileKind.CERTIFICATE and refused is not None:
-        return refused
-    return refuse(code, f"The file is {kind}, not a push certificate.", remedy)
 
 
 def _topic(certificate: x509.Certificate) -> Topic:
@@ -271,7 +136,7 @@ def _topic(certificate: x509.Certificate) -> Topic:
             "topic_missing",
             f"“{certificate_name(certificate)}” is no push certificate: its subject has no UID,"
             " which would be the topic.",
-            _DOWNLOAD,
+            DOWNLOAD,
         )
     return Topic(str(values[0].value))
 
@@ -346,11 +211,11 @@ def _use_findings(certificate: PushCertificate) -> Iterator[Finding]:
         yield Finding(
             "not_client_auth",
             "This certificate may not be used as a TLS client, so it cannot push.",
-            _DOWNLOAD,
+            DOWNLOAD,
         )
     key = certificate.certificate.public_key()
     if not isinstance(key, RSAPublicKey):
-        yield Finding("key_not_rsa", "This certificate's key is not an RSA key.", _DOWNLOAD)
+        yield Finding("key_not_rsa", "This certificate's key is not an RSA key.", DOWNLOAD)
     elif key.key_size < MIN_KEY_BITS:
         yield Finding(
             "key_too_short",
@@ -420,7 +285,7 @@ def _issuer_findings(
             Finding(
                 "self_signed",
                 "This certificate was signed by itself, not by Apple.",
-                _DOWNLOAD,
+                DOWNLOAD,
             ),
         )
     _, findings = complete_chain(certificate.certificate, trust, pile, at=at, leaf_dates=False)

@@ -12,7 +12,8 @@ from pathlib import Path
 from sqlmodel import Session, select
 
 from lifecycle.errors import Finding, Refused, refuse
-from lifecycle.pki.push_certificate import PushCertificate, read_upload
+from lifecycle.pki.push_certificate import PushCertificate
+from lifecycle.pki.upload import read_upload
 from lifecycle.vendor import registry
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.models import Customer

@@ -14,12 +14,8 @@ from lifecycle.clock import Clock
 from lifecycle.errors import Finding, Refused, refuse
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.csr import Csr, read_csr
-from lifecycle.pki.push_certificate import (
-    Expected,
-    PushCertificate,
-    check_push_certificate,
-    read_upload,
-)
+from lifecycle.pki.push_certificate import Expected, PushCertificate, check_push_certificate
+from lifecycle.pki.upload import read_upload
 from lifecycle.vendor import audit, notices, store
 from lifecycle.vendor.claims import check_claims, claim, claims_of, issued_serial
 from lifecycle.vendor.database import Database

@@ -242,7 +242,7 @@ def test_another_customers_certificate_is_refused_with_both_names_and_all_findin
 
 
 def birch_topic(pem: str) -> str:
-    from lifecycle.pki.push_certificate import read_upload
+    from lifecycle.pki.upload import read_upload
 
     return read_upload(pem.encode()).certificate.topic
 

@@ -21,7 +21,7 @@ from lifecycle.boundary import WriteObserver
 from lifecycle.instance.models import KeyRow
 from lifecycle.instance.vault import Vault
 from lifecycle.pki.csr import read_csr
-from lifecycle.pki.push_certificate import read_upload
+from lifecycle.pki.upload import read_upload
 from lifecycle.wire.messages import CsrOrder
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from lifecycle.errors import Refused, Unavailable
-from lifecycle.lab.portal_http import PortalClient
+from lifecycle.lab.portal_client import PortalClient
 from lifecycle.lab.serve import Lab
 from lifecycle.pki.chain import TrustStore, complete_chain, parse_certificates
 from lifecycle.pki.csr import build_csr

@@ -21,15 +21,11 @@ from lifecycle.pki.certificates import parse_certificates
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.inspection import inspect
 from lifecycle.pki.keys import generate_key, key_to_pem
-from lifecycle.pki.push_certificate import (
-    Expected,
-    PushCertificate,
-    check_push_certificate,
-    read_upload,
-)
+from lifecycle.pki.push_certificate import Expected, PushCertificate, check_push_certificate
 from lifecycle.pki.revocation import build_ocsp_request, read_ocsp_response
 from lifecycle.pki.signing_certificate import check_signing_certificate
 from lifecycle.pki.topic import Topic
+from lifecycle.pki.upload import read_upload
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 FILE = VECTORS / "MDM_ Example MDM_Certificate.pem"
