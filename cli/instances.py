@@ -147,6 +147,24 @@ def set_canary(
 
 
 @instance.command()
+def ring(
+    ctx: typer.Context,
+    customer: Customer,
+    leave: Annotated[bool, typer.Option("--leave", help="Take the consent back.")] = False,
+) -> None:
+    """Consents to the ring: other consenting customers probe with one of this one's tokens.
+
+    Only with isolation.other_tenant = "ring" in config.toml; by default probes aim at the
+    vendor's own canary tenant.
+
+    Example: pushcert instance ring --customer acme
+    """
+    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+        vault.set_ring_consent(not leave)
+    console().print(f"{customer} {'has left' if leave else 'is in'} the ring.", markup=False)
+
+
+@instance.command()
 def push(
     ctx: typer.Context,
     udids: Annotated[list[str], typer.Argument(help="UDIDs of the devices to wake.")],

@@ -83,11 +83,13 @@ def remind(
 
     Example: pushcert remind --dry-run
     """
+    from lifecycle.scheduler import one_tick
     from lifecycle.vendor.dry_run import explain
 
     with invocation(ctx).embedded() as embedded:
         if not dry_run:
-            _finish(embedded.tick(), as_json)
+            with one_tick(embedded.config):
+                _finish(embedded.tick(), as_json)
             return
         lines = list(explain(embedded.database, embedded.policy, embedded.clock.now()))
     if as_json:
@@ -103,9 +105,9 @@ def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     Example: pushcert tick
     """
-    from lifecycle.scheduler import exclusively
+    from lifecycle.scheduler import one_tick
 
-    with invocation(ctx).embedded() as embedded, exclusively(embedded.config, wait=True):
+    with invocation(ctx).embedded() as embedded, one_tick(embedded.config):
         _finish(embedded.tick(), as_json)
 
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -20,24 +21,39 @@ from lifecycle.config import Config
 from lifecycle.embedded import Embedded
 from lifecycle.errors import PushcertError, refuse
 
-LOCK_NAME = "run.lock"
+RUN_LOCK = "run.lock"
+TICK_LOCK = "tick.lock"
 TICK_WAITS_SECONDS = 300
 
 log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def exclusively(config: Config, *, wait: bool) -> Iterator[None]:
-    """Holds the deployment's lock; the system releases it when the process dies.
+def one_tick(config: Config) -> Iterator[None]:
+    """Keeps ticks apart: those of ``run`` and those of ``tick`` wait for each other.
 
-    Args:
-        config: names the folder of the lock.
-        wait: wait for a while for another ``tick`` to end, instead of refusing at once.
+    Raises:
+        Refused: ``already_running``, another tick has been at work for minutes.
+    """
+    with _held(config.base / TICK_LOCK, TICK_WAITS_SECONDS):
+        yield
+
+
+@contextmanager
+def one_run(config: Config) -> Iterator[None]:
+    """Lets one ``run`` live at a time.
 
     Raises:
         Refused: ``already_running``.
     """
-    lock = FileLock(config.base / LOCK_NAME, timeout=TICK_WAITS_SECONDS if wait else 0, mode=0o600)
+    with _held(config.base / RUN_LOCK, 0):
+        yield
+
+
+@contextmanager
+def _held(path: Path, timeout: float) -> Iterator[None]:
+    # The system releases the lock when its process dies, however it dies.
+    lock = FileLock(path, timeout=timeout, mode=0o600)
     try:
         lock.acquire()
     except Timeout:
@@ -65,10 +81,11 @@ def run_until_stopped(embedded: Embedded) -> None:
         stop.set()
 
     def tick() -> None:
-        done = embedded.tick(stop=stop.is_set)
+        with one_tick(embedded.config):
+            done = embedded.tick(stop=stop.is_set)
         log.info("tick", customers=done.work.customers, **done.work.actions, sent=done.mail.sent)
 
-    with exclusively(embedded.config, wait=False):
+    with one_run(embedded.config):
         before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         scheduler = BackgroundScheduler(timezone="UTC")
         scheduler.add_listener(_log_failure, EVENT_JOB_ERROR)

@@ -372,6 +372,7 @@ def test_run_works_until_sigterm_and_a_second_one_refuses(vendor: Vendor) -> Non
         for line in running.stderr:
             if "event='tick'" in line and "SignRequest" in line:
                 break
+        assert "customers:" in vendor.done("tick"), "a tick by hand beside it is welcome"
         second = pushcert(vendor, "run")
         _, said = second.communicate(timeout=60)
         assert second.returncode == 3
@@ -407,3 +408,41 @@ def test_the_pair_can_be_taken_out_for_other_software(vendor: Vendor, tmp_path: 
     assert "APSP:" in read.stdout
     refused = vendor.run("instance", "export", "--customer", "acme", "--p12", "--out", str(p12))
     assert refused.exit_code == 3
+
+
+def test_a_ring_of_consenting_customers_proves_isolation_without_a_canary(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    config = vendor.directory / "config.toml"
+    config.write_text(config.read_text() + '[isolation]\nother_tenant = "ring"\n')
+    for slug in ("acme", "birch", "cedar"):
+        vendor.add(slug)
+        vendor.enrol(slug, vendor.certify(slug, tmp_path / "a.pem"), tmp_path / "a.plist")
+    for slug in ("acme", "birch"):
+        vendor.done("instance", "ring", "--customer", slug)
+    verdicts = {row["slug"]: row["verdict"] for row in vendor.json("verify", "--all")}
+    assert verdicts == {"acme": "isolated", "birch": "isolated", "cedar": "inconclusive"}
+    vendor.done("instance", "ring", "--customer", "birch", "--leave")
+    assert vendor.json("verify", "acme")[0]["verdict"] == "inconclusive"
+
+
+def test_two_instances_that_know_the_same_device_are_a_breach(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    """The static check beside the probes: a token that was imported on both sides."""
+    vendor.add("canary", "--canary")
+    vendor.enrol("canary", vendor.certify("canary", tmp_path / "c.pem"), tmp_path / "c.plist")
+    topics = {}
+    for slug in ("acme", "birch"):
+        vendor.add(slug)
+        topics[slug] = vendor.certify(slug, tmp_path / f"{slug}.pem")
+        vendor.enrol(slug, topics[slug], tmp_path / f"{slug}.plist")
+    assert {row["verdict"] for row in vendor.json("verify", "acme", "birch")} == {"isolated"}
+    message = plistlib.loads((tmp_path / "acme.plist").read_bytes())
+    file = tmp_path / "copied.plist"
+    file.write_bytes(plistlib.dumps({**message, "Topic": topics["birch"], "UDID": "COPY"}))
+    vendor.done("instance", "device", "import", str(file), "--customer", "birch")
+    vendor.done("instance", "device", "canary", "UDID-BIRCH", "--customer", "birch")
+    result = vendor.run("verify", "birch")
+    assert result.exit_code == 4
+    assert "acme" in result.stdout
