@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.invocation import AsJson, console, invocation, print_json
-from lifecycle.errors import AttentionNeeded, InternalFault
+from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def verify(
 ) -> None:
     """Proves with test pushes that a customer reaches their own devices and no one else's.
 
-    Exit code 4 on a breach.
+    Exit code 4 on a breach, 5 when a check could not be made.
 
     Example: pushcert verify acme
     """
@@ -45,6 +45,12 @@ def verify(
         raise AttentionNeeded(
             f"Isolation is breached: {', '.join(breached)}.",
             "See `pushcert customer show SLUG` for the probe, and find out who enrolled where.",
+        )
+    failed = [o.slug for o in outcomes if o.failed]
+    if failed:
+        raise Unavailable(
+            f"{len(failed)} customers could not be checked: {', '.join(failed)}.",
+            "The table says why; run the command again when that is mended.",
         )
 
 

@@ -55,6 +55,13 @@ def diagnose(embedded: Embedded, now: datetime, *, network: bool = True) -> Iter
         yield _reachable("APNs", config.apns.host, config.apns.port)
         if config.smtp.host is not None:
             yield _reachable("mail server", config.smtp.host, config.smtp.port)
+    if not config.vendor.ops:
+        yield Diagnosis(
+            "vendor ops",
+            False,
+            "no address is configured, so nobody hears of breaches and a lapsing signer.",
+            "Set vendor.ops in config.toml.",
+        )
     if config.smtp.host is None:
         yield Diagnosis(
             "mail server",

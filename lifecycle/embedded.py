@@ -19,6 +19,7 @@ from lifecycle.apns.gateway import Gateway
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
+from lifecycle.errors import PushcertError
 from lifecycle.instance.agent import Agent
 from lifecycle.instance.apns_pushes import ApnsPushes
 from lifecycle.instance.canaries import CanarySource, NoCanary, RingCanaries, VaultCanaries
@@ -51,11 +52,18 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome of one customer's isolation check; ``verdict`` is None if none was made."""
+    """The outcome of one customer's isolation check.
+
+    Attributes:
+        verdict: None if no check was made.
+        why: a sentence.
+        failed: a check should have been made and could not be.
+    """
 
     slug: str
     verdict: Verdict | None
     why: str
+    failed: bool = False
 
 
 class Embedded:
@@ -177,18 +185,22 @@ class Embedded:
         return outcome
 
     def verify(self, slug: str) -> Verification:
-        """Checks one customer's isolation now."""
+        """Checks one customer's isolation now. Raises ``Refused`` for an unknown slug."""
         now = self.clock.now()
         with self.database.transaction() as session:
             customer = store.customer_by_slug(session, slug)
             check = registry.order_isolation_check(session, customer, at=now)
         if check is None:
             return Verification(slug, None, "There is no active certificate to check.")
-        self.nudge(slug)
+        try:
+            self.nudge(slug)
+        except PushcertError as fault:
+            # One instance that cannot work must not keep the others from being checked.
+            return Verification(slug, None, str(fault), failed=True)
         with self.database.reading() as session:
             latest = store.latest_check(session, store.customer_by_slug(session, slug))
         if latest is None or latest.id != check.id or latest.verdict is None:
-            return Verification(slug, None, "The instance sent no evidence.")
+            return Verification(slug, None, "The instance sent no evidence.", failed=True)
         return Verification(slug, Verdict(latest.verdict), latest.why or "")
 
     def tick(self, *, stop: Callable[[], bool] = lambda: False) -> Tick:

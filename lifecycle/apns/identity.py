@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lifecycle.apns.gateway import Gateway
+from lifecycle.errors import refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,17 @@ def client_context(gateway: Gateway, identity: ClientIdentity) -> ssl.SSLContext
     """A TLS context that shows ``identity`` to ``gateway``.
 
     Raises:
+        Refused: ``apns_ca_unreadable``.
         ssl.SSLError: the key does not belong to the certificate.
     """
-    context = ssl.create_default_context(cafile=str(gateway.ca_file or certifi.where()))
+    try:
+        context = ssl.create_default_context(cafile=str(gateway.ca_file or certifi.where()))
+    except (OSError, ssl.SSLError):
+        raise refuse(
+            "apns_ca_unreadable",
+            f"The CA file {gateway.ca_file} for APNs cannot be read.",
+            "Mend apns.ca_file in config.toml, or leave it out to trust the public roots.",
+        ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     load_identity(context, identity)

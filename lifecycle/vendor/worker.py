@@ -205,7 +205,7 @@ class Worker:
         self, customer_id: int, attempted: set[type[Action]], summary: TickSummary
     ) -> tuple[str, bytes, Action | None]:
         """Writes everything that is owed inside the database; gives the next thing outside."""
-        while True:
+        for _ in range(STEPS_PER_CUSTOMER):
             with self._database.transaction() as session:
                 now = self._clock.now()
                 customer = session.get_one(Customer, customer_id)
@@ -227,6 +227,7 @@ class Worker:
                     continue
                 self._write(session, record, action, now)
                 summary.count(action)
+        raise InternalFault(f"Customer {customer_id} does not come to rest.")
 
     def _write(
         self, session: Session, record: store.CustomerRecord, action: Action, now: datetime

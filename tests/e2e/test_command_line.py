@@ -446,3 +446,55 @@ def test_two_instances_that_know_the_same_device_are_a_breach(
     result = vendor.run("verify", "birch")
     assert result.exit_code == 4
     assert "acme" in result.stdout
+
+
+def test_one_instance_that_cannot_work_does_not_keep_the_others_from_being_checked(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    vendor.add("canary", "--canary")
+    vendor.enrol("canary", vendor.certify("canary", tmp_path / "c.pem"), tmp_path / "c.plist")
+    for slug in ("acme", "birch"):
+        vendor.add(slug)
+        vendor.enrol(slug, vendor.certify(slug, tmp_path / "a.pem"), tmp_path / "a.plist")
+    (vendor.directory / "instances" / "acme").chmod(0o755)
+    result = vendor.run("verify", "acme", "birch", "--json")
+    assert result.exit_code == 5
+    verdicts = {row["slug"]: row for row in json.loads(result.stdout)}
+    assert verdicts["birch"]["verdict"] == "isolated"
+    assert verdicts["acme"]["verdict"] is None
+    assert "chmod" in verdicts["acme"]["why"]
+    ticked = vendor.run("tick", "--json")
+    assert ticked.exit_code == 0
+
+
+def test_a_customer_known_by_certificate_alone_renews_and_keeps_the_topic(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    """Imported with last year's certificate; its key is elsewhere, and need not come along."""
+    from lifecycle.pki.csr import build_csr
+    from lifecycle.pki.keys import generate_key
+
+    old_key = generate_key()
+    csr = tmp_path / "old.csr"
+    csr.write_bytes(build_csr(old_key, email="it@acme.example", common_name="Acme").der)
+    old = vendor.lab.portal.create("push@acme.example", vendor.done("sign", str(csr)).encode())
+    (tmp_path / "old.pem").write_bytes(old)
+    (tmp_path / "customers.csv").write_text(
+        "slug,name,email,apple_account,certificate\n"
+        "acme,Acme,it@acme.example,push@acme.example,old.pem\n"
+    )
+    vendor.done("customer", "import", str(tmp_path / "customers.csv"))
+    before = vendor.json("customer", "show", "acme")["certificate"]
+    vendor.done("tick")
+    assert vendor.certify("acme", tmp_path / "new.pem") == before["topic"]
+    after = vendor.json("customer", "show", "acme")["certificate"]
+    assert after["serial"] != before["serial"]
+
+
+def test_a_missing_ca_file_for_apns_is_named(vendor: Vendor, tmp_path: Path) -> None:
+    vendor.add("acme")
+    vendor.enrol("acme", vendor.certify("acme", tmp_path / "a.pem"), tmp_path / "a.plist")
+    Path(vendor.lab.describe()["ca_file"]).unlink()
+    result = vendor.run("instance", "push", "UDID-ACME", "--customer", "acme")
+    assert result.exit_code == 3
+    assert "apns.ca_file" in result.stderr
