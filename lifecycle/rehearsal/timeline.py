@@ -73,5 +73,5 @@ def told_by(entry: AuditEntry) -> tuple[Tone, str] | None:
 
 
 def told_by_mail(message: EmailMessage) -> str:
-    """A mail as a line."""
-    return f"mail to {message['To']}: {message['Subject']}"
+    """A mail as a line: its subject, unfolded."""
+    return " ".join(str(message["Subject"]).split())

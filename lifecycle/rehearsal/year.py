@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -150,7 +151,7 @@ class Year:
     def _read_mail(self) -> None:
         for message in self.stage.mailbox.take():
             self.seen.mails.append(message)
-            self._say("mail", Tone.MAIL, told_by_mail(message))
+            self._say(str(message["To"]), Tone.MAIL, told_by_mail(message))
             for admin in self.admins.values():
                 if admin.player.email in str(message["To"]):
                     self._open_mail(admin, message)
@@ -239,7 +240,8 @@ class Year:
             self.seen.caught.add(mistake)
             for finding in refused.findings:
                 self.seen.refusals[finding.code] += 1
-            self._say(player.slug, Tone.CAUGHT, f"refused: {refused.findings[0]}")
+            codes = ", ".join(refused.codes)
+            self._say(player.slug, Tone.CAUGHT, f"refused ({codes}): {refused.findings[-1]}")
         return True
 
     def _wrong_file(self, admin: Admin, mistake: Mistake) -> bytes | None:
@@ -334,13 +336,15 @@ class Year:
             check=False,
             capture_output=True,
         )
-        if done.returncode == -9:
-            self.seen.caught.add("worker killed")
         self._say(
             admin.player.slug,
             Tone.TROUBLE,
-            "the worker is killed between two writes of its renewal",
+            "the worker is killed (SIGKILL) between two writes of its renewal",
         )
+        if done.returncode == -signal.SIGKILL:
+            self.seen.caught.add("worker killed")
+            self._read_audit()
+            self._say(admin.player.slug, Tone.CAUGHT, "the next worker goes on where that one died")
 
     def _say(self, who: str, tone: Tone, text: str) -> None:
         self.timeline.add(self._day, who, tone, text)
