@@ -33,11 +33,7 @@ class Push:
     expires_at: datetime | None = None
 
     def payload(self) -> bytes:
-        """The body (FACTS.md: ``{"mdm": "<PushMagic>"}``), at most ``MAX_PAYLOAD`` bytes.
-
-        Raises:
-            Refused: ``payload_too_large``; never with the push magics that devices send.
-        """
+        """The body (FACTS.md: ``{"mdm": "<PushMagic>"}``)."""
         return json.dumps({"mdm": self.push_magic.text}, separators=(",", ":")).encode()
 
     def headers(self) -> dict[str, str]:
@@ -62,11 +58,9 @@ class Answer:
         status: HTTP status; None when no answer came.
         reason: APNs's reason; None with a 200.
         timestamp: with a 410, since when the token is not registered; aware UTC.
-        fault: why no answer came, a ``lifecycle.apns.faults.Fault``: ``apns_unreachable``,
-            ``certificate_refused``, ``connection_lost``, ``stalled``, …; None with an answer.
-        attempts: how often it was tried; 0 if an earlier push had shown that none gets through.
-        detail: with a fault, what the other side said about it: ``certificate_expired``,
-            ``certificate_revoked``, ``unknown_ca``, the reason of a GOAWAY, …
+        fault: why no answer came: ``apns_unreachable``, ``certificate_refused``,
+            ``connection_lost``, ``stalled``, ``no_http2``, ``server_untrusted``.
+        attempts: how often it was tried.
     """
 
     apns_id: str
@@ -76,7 +70,6 @@ class Answer:
     timestamp: datetime | None = None
     fault: str | None = None
     attempts: int = 1
-    detail: str | None = None
 
     @property
     def delivered(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 
 from lifecycle.clock import Clock
-from lifecycle.errors import Refused, raise_for
+from lifecycle.errors import Refused, Unavailable, raise_for
 from lifecycle.instance.canaries import CanarySource
 from lifecycle.instance.certificates import HeldCertificate
 from lifecycle.instance.models import CertificateState
@@ -104,9 +104,12 @@ class Agent:
             Unavailable: the vendor cannot be reached. If the certificate got through, the next
                 ``step`` goes on with it; uploading it again does no harm either.
         """
-        upload, notes = check_upload(
-            self._vault, data, self._trust, self._clock.now(), accept_new_topic
-        )
+        try:
+            upload, notes = check_upload(
+                self._vault, data, self._trust, self._clock.now(), accept_new_topic
+            )
+        except Refused as refused:
+            raise self._with_the_vendors_findings(data, accept_new_topic, refused) from None
         certificate = upload.certificate
         receipt = self._link.submit_certificate(
             CertificateSubmission(certificate=certificate.pem, accept_new_topic=accept_new_topic)
@@ -114,6 +117,25 @@ class Agent:
         done: list[Done] = []
         setback = self._bring_in(certificate, receipt.renewal_id, done)
         return UploadOutcome(certificate, receipt.renewal_id, notes, tuple(done), setback)
+
+    def _with_the_vendors_findings(
+        self, data: bytes, accept_new_topic: str | None, refused: Refused
+    ) -> Refused:
+        """The refusal, with what only the vendor can see: whose certificate it is."""
+        try:
+            pem = read_upload(data).certificate.pem
+            self._link.submit_certificate(
+                CertificateSubmission(
+                    certificate=pem, accept_new_topic=accept_new_topic, only_check=True
+                )
+            )
+        except Refused as theirs:
+            known = set(refused.codes)
+            more = (finding for finding in theirs.findings if finding.code not in known)
+            return Refused((*refused.findings, *more))
+        except Unavailable:
+            return refused  # what is known here is reason enough
+        return refused
 
     def adopt(
         self, key: bytes, certificate: bytes, passphrase: bytes | None = None

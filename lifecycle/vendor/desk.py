@@ -123,7 +123,8 @@ class Desk:
         """See ``VendorLink.submit_certificate``."""
         certificate = read_upload(submission.certificate.encode()).certificate
         now = self._clock.now()
-        with self._database.transaction() as session:
+        opened = self._database.reading if submission.only_check else self._database.transaction
+        with opened() as session:
             customer = store.customer_by_slug(session, self._slug)
             record = store.load(session, customer)
             known = session.exec(
@@ -139,8 +140,9 @@ class Desk:
             findings = list(self._check(session, record, certificate, submission, now))
             if any(finding.refuses for finding in findings) or record.renewal is None:
                 raise Refused(findings)
-            self._record_certificate(session, record, record.renewal, certificate, now)
-            if submission.accept_new_topic is not None:
+            if not submission.only_check:
+                self._record_certificate(session, record, record.renewal, certificate, now)
+            if submission.accept_new_topic is not None and not submission.only_check:
                 audit.append(
                     session,
                     at=now,

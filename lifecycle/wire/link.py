@@ -34,7 +34,8 @@ class VendorLink(Protocol):
     def submit_certificate(self, submission: CertificateSubmission) -> CertificateReceipt:
         """Hands in a certificate from the portal.
 
-        The vendor records it only if it refuses nothing about it, in one transaction.
+        The vendor records it only if it refuses nothing about it, in one transaction; with
+        ``only_check`` it records nothing in any case.
         Raises ``Refused`` (with all findings; nothing was recorded) or ``Unavailable``.
         """
         ...

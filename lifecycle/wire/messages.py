@@ -120,10 +120,13 @@ class CertificateSubmission(Message):
         certificate: PEM, one certificate.
         accept_new_topic: the new topic, typed by a person who knows that every device must
             re-enrol; None refuses a changed topic.
+        only_check: record nothing; the instance has refused the file and wants to tell the
+            person what the vendor would find as well.
     """
 
     certificate: str
     accept_new_topic: str | None = None
+    only_check: bool = False
 
 
 class CertificateReceipt(Message):

@@ -241,6 +241,19 @@ def test_another_customers_certificate_is_refused_with_both_names_and_all_findin
     assert "'acme'" in str(refused.value)
 
 
+def test_the_command_line_tells_whose_certificate_it_is(
+    vendor: Vendor, cases: dict[str, tuple[bytes, str]], tmp_path: Path
+) -> None:
+    """Refused here already, and still told what only the vendor's plane can know."""
+    file = tmp_path / "other.pem"
+    file.write_bytes(cases["another customer's certificate"][0])
+    result = vendor.run("upload", "acme", str(file))
+    assert result.exit_code == 3
+    for code in ("key_mismatch", "topic_changed", "topic_of_another_customer"):
+        assert f"[{code}]" in result.stderr
+    assert "'birch'" in result.stderr
+
+
 def birch_topic(pem: str) -> str:
     from lifecycle.pki.upload import read_upload
 

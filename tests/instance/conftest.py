@@ -226,10 +226,15 @@ class Vendor:
         if self.refuses_certificate is not None:
             raise self.refuses_certificate
         certificate = _push_certificate(submission.certificate)
+        receipt = CertificateReceipt(
+            renewal_id=self.renewal_id, fingerprint=certificate.fingerprint
+        )
+        if submission.only_check:
+            return receipt
         self.observer.reached("vendor.commit:before")
         self.received = submission.certificate
         self.observer.reached("vendor.commit:after")
-        return CertificateReceipt(renewal_id=self.renewal_id, fingerprint=certificate.fingerprint)
+        return receipt
 
     def report(self, report: Activation | Evidence | Setback) -> None:
         self.observer.reached("vendor.commit:before")
