@@ -7,15 +7,20 @@ for message in mailbox.take(): ...
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+from collections.abc import Coroutine
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 OK = "250 OK"
+READY_SECONDS = 60
+"""How long a busy machine may take to start the server."""
 
 
 class Mailbox:
@@ -29,7 +34,9 @@ class Mailbox:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.host = host
-        self.port = _free_port(host)
+        # Bound now and kept: a free port that is only looked up can be gone a moment later.
+        self._socket: socket.socket | None = _bound(host, 0)
+        self.port: int = self._socket.getsockname()[1]
         self.outage = False
         self.bounce: set[str] = set()
         self._lock = threading.Lock()
@@ -39,7 +46,11 @@ class Mailbox:
 
     def start(self) -> None:
         """Begins to serve."""
-        self._controller = Controller(self, hostname=self.host, port=self.port)
+        listening = self._socket or _bound(self.host, self.port)
+        self._socket = None  # the server closes it when it stops
+        self._controller = _OnSocket(
+            self, listening, hostname=self.host, port=self.port, ready_timeout=READY_SECONDS
+        )
         self._controller.start()
 
     def stop(self) -> None:
@@ -92,9 +103,19 @@ class Mailbox:
         return OK
 
 
-def _free_port(host: str) -> int:
-    # aiosmtpd's controller connects to the very port it was given, so it cannot be 0.
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+class _OnSocket(Controller):
+    """A controller that serves on a socket that is bound already."""
+
+    def __init__(self, handler: Mailbox, listening: socket.socket, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._listening = listening
+
+    def _create_server(self) -> Coroutine[Any, Any, asyncio.AbstractServer]:
+        return self.loop.create_server(self._factory_invoker, sock=self._listening)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    return listening
