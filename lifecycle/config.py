@@ -89,6 +89,20 @@ class IsolationSection(Section):
     every_days: int = Field(default=7, ge=1)
     retry_hours: int = Field(default=6, ge=1)
     other_tenant: Literal["canary", "ring"] = "canary"
+    workers: int = Field(default=0, ge=0, le=256)
+    in_flight: int = Field(default=64, ge=1, le=1000)
+    connections_per_second: float = Field(default=200.0, gt=0, le=10_000)
+    connections_per_second_to_one_address: float = Field(default=100.0, gt=0, le=10_000)
+    attempts: int = Field(default=3, ge=1, le=10)
+    deadline_minutes: int = Field(default=240, ge=1)
+
+
+class EvidenceSection(Section):
+    """The signed documents that isolation runs leave behind."""
+
+    directory: Path = Path("evidence")
+    key: Path = Path("evidence/signing.pem")
+    passphrase: Secret = None
 
 
 class RevocationSection(Section):
@@ -145,6 +159,7 @@ class Config(Section):
     renewal: RenewalSection = RenewalSection()
     reminders: ReminderSection = ReminderSection()
     isolation: IsolationSection = IsolationSection()
+    evidence: EvidenceSection = EvidenceSection()
     revocation: RevocationSection = RevocationSection()
     apns: ApnsSection = ApnsSection()
     smtp: SmtpSection = SmtpSection()

@@ -201,6 +201,14 @@ class IsolationCheck(VendorTable, table=True):
             postgresql_where=text("verdict IS NULL"),
         ),
         Index("ix_isolation_check_latest", "customer_id", "concluded_at"),
+        Index(
+            "uq_isolation_check_one_of_a_run",
+            "run_id",
+            "customer_id",
+            unique=True,
+            sqlite_where=text("run_id IS NOT NULL"),
+            postgresql_where=text("run_id IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -211,6 +219,24 @@ class IsolationCheck(VendorTable, table=True):
     verdict: str | None = Field(default=None, max_length=16)
     why: str | None = Field(default=None, max_length=1000)
     answers: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    run_id: str | None = Field(default=None, foreign_key="isolation_run.id", max_length=32)
+    """The run that made it; None for a check that was made for one customer alone."""
+
+
+class IsolationRun(VendorTable, table=True):
+    """One pass over many customers (``verify --all``): each is checked once under its id."""
+
+    __tablename__: ClassVar[Any] = "isolation_run"
+
+    id: str = Field(primary_key=True, max_length=32)
+    """When it began and four random bytes: ``20261124T045500Z-3f2a91bc``."""
+    started_at: datetime = _instant(index=True, nullable=False)
+    since: datetime | None = _instant()
+    """Customers whose last verdict is as new as this are left out; None leaves out nobody."""
+    finished_at: datetime | None = _instant()
+    """None while it is under way, and for one that was stopped and not taken up again."""
+    document: str | None = Field(default=None, max_length=255)
+    """File name of the signed document, once it is written."""
 
 
 class TokenClaim(VendorTable, table=True):

@@ -54,6 +54,18 @@ def upgrade() -> None:
         op.f("ix_customer_next_action_at"), "customer", ["next_action_at"], unique=False
     )
     op.create_table(
+        "isolation_run",
+        sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("document", sa.String(255), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_isolation_run")),
+    )
+    op.create_index(
+        op.f("ix_isolation_run_started_at"), "isolation_run", ["started_at"], unique=False
+    )
+    op.create_table(
         "signer",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
@@ -206,11 +218,15 @@ def upgrade() -> None:
         sa.Column("verdict", sa.String(16), nullable=True),
         sa.Column("why", sa.String(1000), nullable=True),
         sa.Column("answers", sa.JSON(), nullable=False),
+        sa.Column("run_id", sa.String(32), nullable=True),
         sa.ForeignKeyConstraint(
             ["certificate_id"], ["certificate.id"], name=op.f("fk_isolation_check_certificate_id")
         ),
         sa.ForeignKeyConstraint(
             ["customer_id"], ["customer.id"], name=op.f("fk_isolation_check_customer_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["isolation_run.id"], name=op.f("fk_isolation_check_run_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_isolation_check")),
     )
@@ -219,6 +235,14 @@ def upgrade() -> None:
         "isolation_check",
         ["customer_id", "concluded_at"],
         unique=False,
+    )
+    op.create_index(
+        "uq_isolation_check_one_of_a_run",
+        "isolation_check",
+        ["run_id", "customer_id"],
+        unique=True,
+        sqlite_where=sa.text("run_id IS NOT NULL"),
+        postgresql_where=sa.text("run_id IS NOT NULL"),
     )
     op.create_index(
         "uq_isolation_check_one_ordered",
@@ -237,6 +261,12 @@ def downgrade() -> None:
         table_name="isolation_check",
         sqlite_where=sa.text("verdict IS NULL"),
         postgresql_where=sa.text("verdict IS NULL"),
+    )
+    op.drop_index(
+        "uq_isolation_check_one_of_a_run",
+        table_name="isolation_check",
+        sqlite_where=sa.text("run_id IS NOT NULL"),
+        postgresql_where=sa.text("run_id IS NOT NULL"),
     )
     op.drop_index("ix_isolation_check_latest", table_name="isolation_check")
     op.drop_table("isolation_check")
@@ -265,6 +295,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_claim_customer_id"), table_name="claim")
     op.drop_table("claim")
     op.drop_table("signer")
+    op.drop_index(op.f("ix_isolation_run_started_at"), table_name="isolation_run")
+    op.drop_table("isolation_run")
     op.drop_index(op.f("ix_customer_next_action_at"), table_name="customer")
     op.drop_table("customer")
     op.drop_table("audit_head")
