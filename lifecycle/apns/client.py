@@ -1,78 +1,62 @@
-"""Pushing: one HTTP/2 connection per push certificate, bounded retries, no exceptions.
+"""Pushing: one connection per push certificate, bounded retries, no exceptions.
 
 Every push ends as an ``Answer``. What went wrong on the way is its ``fault``: exceptions of
 the libraries below carry URLs, and the URL of a push is the device token.
+
+APNs takes a loop of new connections for abuse (FACTS.md). So however many pushes wait, one of
+them opens the connection; one that broke is replaced after a wait that grows with each failure
+in a row, and a push must be answered on the new one before the others follow; and after as many
+failures in a row as a push has attempts, all that still wait are given up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
-import ssl
+import time
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from lifecycle.apns.faults import Fault, Stage, Trouble, trouble_of
 from lifecycle.apns.gateway import Gateway
-from lifecycle.apns.identity import ClientIdentity, client_context
+from lifecycle.apns.identity import ClientIdentity
+from lifecycle.apns.pace import Pace, Unpaced
 from lifecycle.apns.push import Answer, Push
-from lifecycle.apns.reasons import meaning
+from lifecycle.apns.quiet import discreet
+from lifecycle.apns.reasons import Reason, meaning, read_reason
+from lifecycle.apns.retry import RetryPolicy
+from lifecycle.apns.transport import ApnsTransport
+
+__all__ = ["ApnsClient", "RetryPolicy", "Sleep", "send"]
 
 Sleep = Callable[[float], Awaitable[None]]
 
-UNREACHABLE = "apns_unreachable"
-REFUSED = "certificate_refused"
-LOST = "connection_lost"
-STALLED = "stalled"
-NO_HTTP2 = "no_http2"
-UNTRUSTED = "server_untrusted"
-
-_RETRIED_FAULTS = frozenset({UNREACHABLE, LOST, STALLED})
-_MAX_BODY = 16 * 1024
-_TALKATIVE = (
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "hpack.hpack",
-    "hpack.table",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a push is tried, and how long between.
-
-    Attributes:
-        attempts: at most, the first one included.
-        base, cap: seconds; the wait before attempt n is random up to ``base * 2**(n-2)``, and
-            at most ``cap`` ("full jitter").
-        timeout: seconds without an answer after which an attempt counts as stalled.
-    """
-
-    attempts: int = 4
-    base: float = 0.5
-    cap: float = 8.0
-    timeout: float = 10.0
-
-    def wait(self, attempt: int, rng: random.Random) -> float:
-        """Seconds to wait before attempt number ``attempt`` (2 is the first retry)."""
-        return rng.uniform(0, min(self.cap, self.base * 2 ** (attempt - 2)))
+IN_FLIGHT = 100
+"""Pushes under way at one time; the others wait without their time running."""
+BUSY = frozenset({429, 503})
+"""Answers by which APNs says that it is asked too much."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_log = logging.getLogger(__name__)
 
 
 class ApnsClient:
-    """A connection to APNs with one push certificate. Use it as an async context manager.
+    """Pushes with one push certificate. Use it as an async context manager.
 
     Args:
         identity: the push certificate and its key.
         gateway: where to.
         retry: how often.
+        pace: limits new connections, and is told of trouble.
         sleep, rng: for the waits between attempts.
+        monotonic: seconds, for the deadline.
     """
 
     def __init__(
@@ -81,19 +65,31 @@ class ApnsClient:
         gateway: Gateway,
         *,
         retry: RetryPolicy | None = None,
+        pace: Pace | None = None,
         sleep: Sleep = asyncio.sleep,
         rng: random.Random | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._identity = identity
         self._gateway = gateway
         self._retry = retry or RetryPolicy()
+        self._pace = pace or Unpaced()
         self._sleep = sleep
         self._rng = rng or random.SystemRandom()
-        self._http: httpx.AsyncClient | None = None
+        self._monotonic = monotonic
+        self._transport = ApnsTransport(gateway, identity, self._pace)
+        self._timeouts = {"timeout": {"connect": self._retry.timeout, "read": self._retry.timeout}}
+        self._opened = False
+        self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._rounds = 0
+        self._failures = 0
+        self._broken = 0
+        self._trouble = Trouble.lost()
 
     async def __aenter__(self) -> Self:
-        _quieten()
-        self._http = self._open()
+        """Makes ready; nothing is sent yet. Raises ``Refused`` as ``ClientTls.require``."""
+        self._gateway.tls.require()
+        self._opened = True
         return self
 
     async def __aexit__(
@@ -102,55 +98,134 @@ class ApnsClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        self._opened = False
+        try:
+            await self._transport.aclose()
+        except Exception as error:  # noqa: BLE001  (a goodbye that fails harms nobody)
+            _log.debug("closing a connection failed: %s", type(error).__name__)
 
     async def push(self, push: Push) -> Answer:
         """Sends one push; tries again where FACTS.md allows it, with the same ``apns-id``."""
-        answer = await self._attempt(push)
-        for attempt in range(2, self._retry.attempts + 1):
-            if not _may_retry(answer):
-                return answer
-            await self._sleep(self._retry.wait(attempt, self._rng))
-            answer = replace(await self._attempt(push), attempts=attempt)
+        (answer,) = await self.push_all([push])
         return answer
 
     async def push_all(self, pushes: Sequence[Push]) -> list[Answer]:
-        """Sends many on one connection: the first one opens it, the others follow together."""
-        if not pushes:
-            return []
-        first = await self.push(pushes[0])
-        if first.fault is not None:
-            # There is no connection to be had: one probe of that is enough for Apple.
-            return [first, *(replace(_unanswered(p), fault=first.fault) for p in pushes[1:])]
-        return [first, *await asyncio.gather(*(self.push(p) for p in pushes[1:]))]
-
-    def _open(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            http1=False,
-            http2=True,
-            verify=client_context(self._gateway, self._identity),
-            base_url=self._gateway.base_url,
-            proxy=self._gateway.proxy,
-            timeout=self._retry.timeout,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            trust_env=False,
-        )
-
-    async def _attempt(self, push: Push) -> Answer:
-        if self._http is None:
+        """Sends many on one connection; one answer for each, in order."""
+        if not self._opened:
             raise RuntimeError("the client is not open")
+        if self._rounds == 0:
+            self._failures = 0  # a new start: what failed an hour ago says nothing about now
+        self._rounds += 1
         try:
-            response = await asyncio.wait_for(
-                self._http.post(
-                    f"/3/device/{push.token.hex}", content=push.payload(), headers=push.headers()
-                ),
-                self._retry.timeout,
-            )
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
-            return replace(_unanswered(push), fault=fault_of(error))
-        return _answer(push, response)
+            with discreet():
+                if len(pushes) == 1:
+                    return [await self._deliver(pushes[0])]
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._deliver(push)) for push in pushes]
+                return [task.result() for task in tasks]
+        finally:
+            self._rounds -= 1
+
+    async def _deliver(self, push: Push) -> Answer:
+        """All attempts of one push."""
+        async with self._slots:
+            until = self._monotonic() + self._retry.deadline
+            answer: Answer | None = None
+            for attempt in range(1, self._retry.attempts + 1):
+                if attempt > 1 and not await self._waited(attempt, until):
+                    break
+                outcome = await self._attempt(push, until)
+                if outcome is None:
+                    break
+                if isinstance(outcome, Trouble):
+                    answer = _unanswered(push, outcome, attempt)
+                    again = outcome.retry
+                elif outcome.status == 200:
+                    return outcome if attempt == 1 else replace(outcome, attempts=attempt)
+                else:
+                    answer = replace(outcome, attempts=attempt)
+                    again = meaning(outcome.status or 0, outcome.reason).retry
+                if not again:
+                    break
+            return answer or _unanswered(push, self._trouble, 0)
+
+    async def _waited(self, attempt: int, until: float) -> bool:
+        """Waits before another attempt; False if it would begin too late.
+
+        Without a connection there is no wait here: the one who opens the next waits for all.
+        """
+        if self._failures and not self._transport.is_open:
+            return True
+        wait = self._retry.wait(attempt, self._rng)
+        if self._monotonic() + wait >= until:
+            return False
+        await self._sleep(wait)
+        return True
+
+    async def _attempt(self, push: Push, until: float) -> Answer | Trouble | None:
+        """One attempt; None if none was made, because there is no connection to be had."""
+        if self._transport.is_open and not self._failures:
+            return await self._exchange(push)
+        async with self._opening:
+            if self._hopeless():
+                return None
+            if not self._transport.is_open:
+                if self._failures:
+                    wait = self._retry.wait(self._failures + 1, self._rng)
+                    if self._monotonic() + wait >= until:
+                        return None
+                    await self._sleep(wait)
+                trouble = await self._open()
+                if trouble is not None:
+                    return trouble
+            if self._failures:
+                return await self._exchange(push)
+        return await self._exchange(push)
+
+    async def _open(self) -> Trouble | None:
+        try:
+            await self._transport.open(self._retry.timeout)
+        except Exception as error:  # noqa: BLE001  (its text may hold the token)
+            return self._failed(_named(error, Stage.CONNECTING), connection=True)
+        return None
+
+    async def _exchange(self, push: Push) -> Answer | Trouble:
+        """Sends a push and waits for its answer. Raises nothing of what goes wrong on the way."""
+        connection = self._transport.opened
+        request = httpx.Request(
+            "POST",
+            f"{self._gateway.base_url}/3/device/{push.token.hex}",
+            headers={**push.headers(), "user-agent": "pushcert"},
+            content=push.payload(),
+            extensions=self._timeouts,
+        )
+        try:
+            response = await self._transport.handle_async_request(request)
+        except Exception as error:  # noqa: BLE001  (its text may hold the token)
+            broke = not self._transport.is_open and self._broken < connection
+            if broke:
+                self._broken = connection
+            return self._failed(_named(error, Stage.OPEN), connection=broke)
+        self._failures = 0
+        answer = _read(push, response)
+        if answer.status in BUSY:
+            self._pace.trouble()
+            if answer.reason == Reason.SHUTDOWN:
+                self._transport.leave()  # this server is going; the next finds another
+        return answer
+
+    def _failed(self, trouble: Trouble, *, connection: bool) -> Trouble:
+        """Notes a failure; that of a connection only once, by the first on it to notice."""
+        self._trouble = trouble
+        if connection:
+            self._failures += 1
+            self._transport.leave()
+        if trouble.retry:
+            self._pace.trouble()
+        return trouble
+
+    def _hopeless(self) -> bool:
+        return self._trouble.lasting or self._failures >= self._retry.attempts
 
 
 def send(
@@ -164,8 +239,13 @@ def send(
 ) -> list[Answer]:
     """Sends pushes with one certificate, from code that is not asynchronous.
 
+    Not for a thread in which an event loop runs: there, use ``ApnsClient``.
+
     Returns:
         One answer for each push, in order. Nothing is raised for what APNs or the network do.
+
+    Raises:
+        Refused: ``apns_ca_unreadable``.
     """
 
     async def all_of_them() -> list[Answer]:
@@ -175,94 +255,56 @@ def send(
     return asyncio.run(all_of_them())
 
 
-def fault_of(error: BaseException) -> str:
-    """Names what went wrong, from an exception and its causes; repeats none of their text.
-
-    With TLS 1.3 a refusal of the client certificate arrives as an alert on the first read,
-    after the handshake seemed done (FACTS.md), so it may hide below a read error.
-    """
-    chain = _causes(error)
-    for link in chain:
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return UNTRUSTED
-        if isinstance(link, ssl.SSLError) and _is_refusal(link):
-            return REFUSED
-    if any("ALERT" in str(link).upper() and "CERTIFICATE" in str(link).upper() for link in chain):
-        return REFUSED
-    if any(isinstance(link, httpx.UnsupportedProtocol) for link in chain):
-        return NO_HTTP2
-    if any(isinstance(link, httpx.ConnectError | httpx.ConnectTimeout) for link in chain):
-        return UNREACHABLE
-    if any(isinstance(link, httpx.TimeoutException | TimeoutError) for link in chain):
-        return STALLED
-    return LOST
-
-
-def _is_refusal(error: ssl.SSLError) -> bool:
-    reason = (error.reason or str(error)).upper()
-    return "ALERT" in reason and any(
-        word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "UNKNOWN CA", "ACCESS_DENIED")
+def _unanswered(push: Push, trouble: Trouble, attempts: int) -> Answer:
+    return Answer(
+        str(push.apns_id),
+        push.token.fingerprint,
+        fault=trouble.fault.value,
+        attempts=attempts,
+        detail=None if trouble.detail is None else str(trouble.detail),
     )
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    return chain
-
-
-def _may_retry(answer: Answer) -> bool:
-    if answer.status is None:
-        return answer.fault in _RETRIED_FAULTS
-    return meaning(answer.status, answer.reason).retry
-
-
-def _unanswered(push: Push) -> Answer:
-    return Answer(str(push.apns_id), push.token.fingerprint, fault=LOST)
-
-
-def _answer(push: Push, response: httpx.Response) -> Answer:
-    document = _document(response)
-    reason = document.get("reason")
-    moment = document.get("timestamp")
+def _read(push: Push, response: httpx.Response) -> Answer:
+    document: dict[str, Any] = {}
+    if response.status_code != 200:
+        try:
+            parsed = json.loads(response.content)
+        except (ValueError, RecursionError):
+            parsed = None
+        document = parsed if isinstance(parsed, dict) else {}
     return Answer(
-        apns_id=response.headers.get("apns-id", str(push.apns_id)),
+        apns_id=_uuid(response.headers.get("apns-id")) or str(push.apns_id),
         token_fingerprint=push.token.fingerprint,
         status=response.status_code,
-        reason=reason[:64] if isinstance(reason, str) else None,
-        timestamp=_instant(moment) if isinstance(moment, int) else None,
+        reason=read_reason(document),
+        timestamp=_instant(document.get("timestamp")),
     )
 
 
-def _document(response: httpx.Response) -> dict[str, Any]:
-    if response.status_code == 200 or not 0 < len(response.content) <= _MAX_BODY:
-        return {}
+def _uuid(text: str | None) -> str | None:
     try:
-        document = response.json()
+        return None if text is None or len(text) != 36 else str(uuid.UUID(text))
     except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _instant(milliseconds: int) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
         return None
 
 
-class _Silence(logging.Filter):
-    """Drops everything: these loggers write URLs and header frames, and a token is in both."""
+def _instant(milliseconds: object) -> datetime | None:
+    if not isinstance(milliseconds, int) or isinstance(milliseconds, bool):
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
-        return False
 
-
-def _quieten() -> None:
-    for name in _TALKATIVE:
-        talkative = logging.getLogger(name)
-        if not any(isinstance(f, _Silence) for f in talkative.filters):
-            talkative.addFilter(_Silence())
+def _named(error: Exception, stage: Stage) -> Trouble:
+    """What went wrong. One that was not foreseen is logged by its place, without its text."""
+    trouble = trouble_of(error, stage)
+    if trouble.fault is Fault.DEFECT:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        _log.error("a push met an unforeseen %s at %s", type(error).__name__, place)
+    return trouble

@@ -33,7 +33,11 @@ class Push:
     expires_at: datetime | None = None
 
     def payload(self) -> bytes:
-        """The body (FACTS.md: ``{"mdm": "<PushMagic>"}``)."""
+        """The body (FACTS.md: ``{"mdm": "<PushMagic>"}``).
+
+        Never longer than ``MAX_PAYLOAD``: ``token.MAX_MAGIC`` leaves room for a push magic that
+        JSON must escape throughout (12 bytes for one character).
+        """
         return json.dumps({"mdm": self.push_magic.text}, separators=(",", ":")).encode()
 
     def headers(self) -> dict[str, str]:
@@ -58,9 +62,11 @@ class Answer:
         status: HTTP status; None when no answer came.
         reason: APNs's reason; None with a 200.
         timestamp: with a 410, since when the token is not registered; aware UTC.
-        fault: why no answer came: ``apns_unreachable``, ``certificate_refused``,
-            ``connection_lost``, ``stalled``, ``no_http2``, ``server_untrusted``.
-        attempts: how often it was tried.
+        fault: why no answer came, a ``lifecycle.apns.faults.Fault``: ``apns_unreachable``,
+            ``certificate_refused``, ``connection_lost``, ``stalled``, …; None with an answer.
+        attempts: how often it was tried; 0 if an earlier push had shown that none gets through.
+        detail: with a fault, what the other side said about it: ``certificate_expired``,
+            ``certificate_revoked``, ``unknown_ca``, the reason of a GOAWAY, …
     """
 
     apns_id: str
@@ -70,6 +76,7 @@ class Answer:
     timestamp: datetime | None = None
     fault: str | None = None
     attempts: int = 1
+    detail: str | None = None
 
     @property
     def delivered(self) -> bool:

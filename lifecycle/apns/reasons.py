@@ -5,6 +5,7 @@ The list is FACTS.md's ("APNs provider API with a certificate"); a test holds th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,9 @@ class Reason(StrEnum):
     BAD_CERTIFICATE = "BadCertificate"
     BAD_CERTIFICATE_ENVIRONMENT = "BadCertificateEnvironment"
     FORBIDDEN = "Forbidden"
+    MISSING_PROVIDER_TOKEN = "MissingProviderToken"
+    """The one of the provider-token reasons that a certificate's user can meet: APNs says it
+    where it saw no client certificate at all."""
     BAD_PATH = "BadPath"
     METHOD_NOT_ALLOWED = "MethodNotAllowed"
     UNREGISTERED = "Unregistered"
@@ -52,6 +56,8 @@ class Who(StrEnum):
     """The customer must renew, or use the right certificate."""
     APPLE = "apple"
     """It passes by itself."""
+    NETWORK = "network"
+    """Whoever runs the network, the firewall or the proxy on the way to APNs."""
     PUSHCERT = "pushcert"
     """A defect of the sender."""
 
@@ -102,6 +108,9 @@ MEANINGS: Mapping[Reason, Meaning] = MappingProxyType(
             "The push certificate is for another environment.", False, Who.CUSTOMER
         ),
         Reason.FORBIDDEN: Meaning("APNs forbids this push.", False, Who.CUSTOMER),
+        Reason.MISSING_PROVIDER_TOKEN: Meaning(
+            "APNs saw no push certificate; a proxy may have taken it away.", False, Who.NETWORK
+        ),
         Reason.BAD_PATH: Meaning(f"{_DEFECT}: path.", False, Who.PUSHCERT),
         Reason.METHOD_NOT_ALLOWED: Meaning(f"{_DEFECT}: method.", False, Who.PUSHCERT),
         Reason.UNREGISTERED: Meaning(
@@ -119,6 +128,18 @@ MEANINGS: Mapping[Reason, Meaning] = MappingProxyType(
 )
 
 RETRIED_STATUSES = frozenset({429, 500, 503})
+
+_SPELLING = re.compile(r"[A-Za-z]{1,48}")
+
+
+def read_reason(document: object) -> str | None:
+    """The reason in the JSON of an answer or a GOAWAY, known or not; None if it has none.
+
+    Only letters are taken. A reason goes into evidence and onto screens, so it must have no room
+    for control characters, nor for a token that something on the way put there.
+    """
+    reason = document.get("reason") if isinstance(document, dict) else None
+    return reason if isinstance(reason, str) and _SPELLING.fullmatch(reason) else None
 
 
 def meaning(status: int, reason: str | None) -> Meaning:

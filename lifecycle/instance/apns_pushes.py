@@ -77,4 +77,4 @@ class ApnsPushes:
 
 
 def _identity(credential: Credential) -> ClientIdentity:
-    return ClientIdentity(credential.certificate.pem, credential.key)
+    return ClientIdentity(credential.certificate.certificate, credential.key)

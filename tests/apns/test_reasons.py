@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.apns.reasons import MEANINGS, Reason, Who, meaning
+from lifecycle.apns.push import MAX_PAYLOAD
+from lifecycle.apns.reasons import MEANINGS, Reason, Who, meaning, read_reason
 from lifecycle.apns.token import DeviceToken, PushMagic
 from lifecycle.errors import Refused
 
+FACTS = Path(__file__).parents[3] / "shared" / "reference" / "FACTS.md"
 DOCUMENTED = {
     400: (
         "BadCollapseId BadDeviceToken BadExpirationDate BadMessageId BadPriority BadTopic"
@@ -29,10 +34,27 @@ DOCUMENTED = {
 }
 
 
-def test_every_documented_reason_is_known_and_no_other() -> None:
-    documented = {name for names in DOCUMENTED.values() for name in names.split()}
-    assert {str(reason) for reason in Reason} == documented
+def names() -> set[str]:
+    return {name for names in DOCUMENTED.values() for name in names.split()}
+
+
+def test_every_documented_reason_is_known_and_no_other_but_one() -> None:
+    """A certificate's user meets one of the provider-token reasons: where APNs saw none."""
+    assert {str(reason) for reason in Reason} == names() | {"MissingProviderToken"}
     assert set(MEANINGS) == set(Reason)
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason="FACTS.md lies beside the checkout, not in it")
+def test_the_list_is_that_of_the_facts() -> None:
+    told = re.search(r"- Answers \(status, reason\): (.*)", FACTS.read_text())
+    assert told is not None
+    answers = told[1].partition("Body of an error")[0]
+    listed = {
+        int(part[:3]): set(re.findall(r"`([A-Z]\w+)`", part))
+        for part in re.split(r"; |: ", answers)
+        if part[:3].isdigit() and "`" in part
+    }
+    assert listed == {status: set(names.split()) for status, names in DOCUMENTED.items()}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +74,27 @@ def test_reasons_of_tomorrow_have_a_meaning_too(status: int, reason: str | None)
 
 def test_a_reason_cannot_talk_us_into_retrying_a_400() -> None:
     assert not meaning(400, "TooManyRequests").retry
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"reason": "BadTopic"}, "BadTopic"),
+        ({"reason": "NotInventedYet"}, "NotInventedYet"),
+        ({"reason": ""}, None),
+        ({"reason": "Two Words"}, None),
+        ({"reason": "Line\n"}, None),
+        ({"reason": "\x1b[31m"}, None),
+        ({"reason": "a" * 49}, None),
+        ({"reason": "deadbeef00" * 4}, None),
+        ({"reason": ["BadTopic"]}, None),
+        ({}, None),
+        (["reason"], None),
+        (None, None),
+    ],
+)
+def test_a_reason_is_a_word_of_letters_or_it_is_none(document: object, reason: str | None) -> None:
+    assert read_reason(document) == reason
 
 
 def test_who_must_act_is_named() -> None:
@@ -77,3 +120,16 @@ def test_a_token_and_a_magic_do_not_show() -> None:
     assert magic.text not in repr(magic) + str(magic)
     with pytest.raises(Refused):
         PushMagic("")
+
+
+@given(st.text(min_size=1, max_size=256))
+def test_any_push_magic_fits_into_a_payload(text: str) -> None:
+    payload = json.dumps({"mdm": PushMagic(text).text}, separators=(",", ":")).encode()
+    assert len(payload) <= MAX_PAYLOAD
+
+
+def test_the_longest_push_magic_that_must_be_escaped_throughout_fits() -> None:
+    payload = json.dumps({"mdm": PushMagic("\U0001f600" * 256).text}).encode()
+    assert 3000 < len(payload) <= MAX_PAYLOAD
+    with pytest.raises(Refused):
+        PushMagic("a" * 257)

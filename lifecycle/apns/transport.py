@@ -1,0 +1,133 @@
+"""APNs beneath httpx: an ``AsyncBaseTransport`` for one push certificate.
+
+    async with httpx.AsyncClient(transport=ApnsTransport(gateway, identity)) as client:
+        response = await client.post(f"{gateway.base_url}/3/device/{token}", ...)
+
+httpx's own HTTP/2 reads under a lock that a stalled stream keeps, so that one push without an
+answer takes down all that share its connection, and reaches a tenth of the pushes per second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from lifecycle.apns.connection import Connection
+from lifecycle.apns.faults import Fault, NoAnswer, Trouble
+from lifecycle.apns.gateway import Gateway
+from lifecycle.apns.identity import ClientIdentity
+from lifecycle.apns.pace import Pace, Unpaced
+
+HTTP_2 = {"http_version": b"HTTP/2"}
+
+
+class ApnsTransport(httpx.AsyncBaseTransport):
+    """Carries requests over one connection at a time, opened when it is needed.
+
+    Honours the ``connect`` and ``read`` timeouts of httpx (seconds; here ``connect`` covers all
+    up to APNs's first word, and ``read`` the whole wait for a response). Retries nothing.
+
+    Args:
+        gateway: where to; requests to any other host are refused.
+        identity: whose certificate is shown.
+        pace: limits new connections.
+
+    Attributes:
+        opened: how many connections there have been.
+
+    Raises:
+        NoAnswer: (an ``httpx.TransportError``) from a request that got no response.
+    """
+
+    def __init__(
+        self, gateway: Gateway, identity: ClientIdentity, pace: Pace | None = None
+    ) -> None:
+        self._gateway = gateway
+        self._identity = identity
+        self._pace = pace or Unpaced()
+        self._connection: Connection | None = None
+        self._retired: set[Connection] = set()
+        self._opening = asyncio.Lock()
+        self.opened = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that takes requests."""
+        return self._connection is not None and self._connection.takes_requests
+
+    async def open(self, timeout: float | None = None) -> None:
+        """Opens a connection unless there is one; several callers open one between them.
+
+        Args:
+            timeout: seconds up to APNs's first word.
+
+        Raises:
+            NoAnswer: there is none to be had.
+        """
+        if self.is_open:
+            return
+        async with self._opening:
+            if self.is_open:
+                return
+            self.leave()
+            connection = Connection(self._gateway, self._identity, self._pace)
+            try:
+                async with asyncio.timeout(timeout):
+                    await connection.open()
+            except TimeoutError:
+                raise NoAnswer(Trouble(Fault.UNREACHABLE)) from None
+            self._connection = connection
+            self.opened += 1
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See ``httpx.AsyncBaseTransport``."""
+        self._require_apns(request.url)
+        timeouts = request.extensions.get("timeout", {})
+        if not self.is_open:
+            await self.open(timeouts.get("connect"))
+        connection = self._connection
+        if connection is None:
+            raise NoAnswer(Trouble.lost())
+        url = request.url
+        headers = [
+            (b":method", request.method.encode("ascii")),
+            (b":scheme", b"https"),
+            (b":authority", url.netloc),
+            (b":path", url.raw_path),
+            *((n.lower(), v) for n, v in request.headers.raw if n.lower() != b"host"),
+        ]
+        body = await request.aread()
+        heard = connection.heard
+        try:
+            async with asyncio.timeout(timeouts.get("read")):
+                answered = await connection.request(headers, body)
+        except TimeoutError:
+            if connection.heard == heard and connection is self._connection:
+                self.leave()  # nothing comes at all: the connection itself is dead
+            raise NoAnswer(Trouble(Fault.STALLED)) from None
+        return httpx.Response(
+            answered.status,
+            headers=list(answered.headers),
+            content=answered.body,
+            extensions=HTTP_2,
+            request=request,
+        )
+
+    def leave(self) -> None:
+        """Gives no new request to the connection; those under way on it may end."""
+        if self._connection is not None:
+            self._retired.add(self._connection)
+            self._connection = None
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        self.leave()
+        while self._retired:
+            await self._retired.pop().close()
+
+    def _require_apns(self, url: httpx.URL) -> None:
+        port = url.port or 443
+        if (url.scheme, url.host, port) != ("https", self._gateway.host, self._gateway.port):
+            # Not named in the text: the rest of the URL is a token.
+            raise httpx.UnsupportedProtocol("This transport reaches APNs alone.")
