@@ -10,9 +10,7 @@ from cli.invocation import AsJson, console, invocation, print_json
 from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lifecycle.embedded import Embedded, Tick, Verification
+    from lifecycle.embedded import Tick, Verification
 
 
 def register(app: typer.Typer) -> None:
@@ -25,19 +23,38 @@ def verify(
     ctx: typer.Context,
     slugs: Annotated[list[str] | None, typer.Argument(help="Customers to check.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Check every customer.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            help="With --all: leave out who has a verdict as new as this (12h, 7d, a date).",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --all: take up the run that was stopped last.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Proves with test pushes that a customer reaches their own devices and no one else's.
 
-    Exit code 4 on a breach, 5 when a check could not be made.
+    Exit code 4 on a breach, 5 when a check could not be made. With --all, Ctrl-C stops after
+    the checks in hand; nothing that was verified is lost.
 
     Example: pushcert verify acme
     """
     if bool(slugs) == everyone:
         raise typer.BadParameter("name customers, or give --all")
+    if (since or resume) and not everyone:
+        raise typer.BadParameter("--since and --resume go with --all")
+    if since and resume:
+        raise typer.BadParameter("a run that is taken up keeps its own --since")
+    if everyone:
+        from cli.sweeping import verify_all
+
+        verify_all(invocation(ctx), since=since, resume=resume, as_json=as_json)
+        return
     with invocation(ctx).embedded() as embedded:
-        chosen = slugs or list(_checkable(embedded))
-        outcomes = [embedded.verify(slug) for slug in chosen]
+        outcomes = [embedded.verify(slug) for slug in slugs or ()]
         embedded.send_mail()
     _show_verdicts(outcomes, as_json)
     breached = [o.slug for o in outcomes if o.verdict == "breached"]
@@ -52,15 +69,6 @@ def verify(
             f"{len(failed)} customers could not be checked: {', '.join(failed)}.",
             "The table says why; run the command again when that is mended.",
         )
-
-
-def _checkable(embedded: Embedded) -> Iterator[str]:
-    from lifecycle.vendor import store
-
-    with embedded.database.reading() as session:
-        for record in store.all_records(session):
-            if record.active is not None and record.customer.paused_at is None:
-                yield record.customer.slug
 
 
 def _show_verdicts(outcomes: list[Verification], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 A general library gives more than half of its time to what never happens on a connection that
 carries four short requests, and takes a GOAWAY for the end of everything, though the server goes
-on to answer the requests that it had taken on (section 6.8). Header compression is hpack's.
+on to answer the requests that it had taken on (section 6.8). Responses' headers are hpack's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass, field
 
 import hpack
+
+from lifecycle.apns.field_block import pack
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_BODY = 16 * 1024
@@ -25,7 +27,7 @@ _DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0x0, 0x1, 0x3, 0x4
 _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0x5, 0x6, 0x7, 0x8, 0x9
 _END_STREAM = _ACK = 0x1
 _END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
-_HEADER_TABLE_SIZE, _ENABLE_PUSH, _MAX_CONCURRENT_STREAMS = 0x1, 0x2, 0x3
+_ENABLE_PUSH, _MAX_CONCURRENT_STREAMS = 0x2, 0x3
 _INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 0x4, 0x5
 _MAX_FRAME = 16_384
 """Of frames that come in; we announce nothing larger than the default (section 4.2)."""
@@ -35,9 +37,6 @@ _DEFAULT_WINDOW = 65_535
 _LARGEST_WINDOW = 2**31 - 1
 _REPLENISH = 16_384
 """Bytes received after which the server is told that it may send as many more."""
-_NEVER_INDEXED = frozenset({b":path", b"apns-id"})
-"""The path holds the token: it stays out of the peers' header tables (RFC 7541, section 7.1.3).
-An id comes once, so a place in the table would be wasted on it."""
 
 
 class Http2Error(Exception):
@@ -103,7 +102,6 @@ class Http2:
         self._their_initial_window = _DEFAULT_WINDOW
         self._their_max_frame = _MAX_FRAME
         self._their_max_streams = _LARGEST_WINDOW
-        self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder(max_header_list_size=_MAX_BLOCK)
         self._block: tuple[int, int, bytearray] | None = None
 
@@ -131,7 +129,7 @@ class Http2:
         stream_id, self._next_id = self._next_id, self._next_id + 2
         if stream_id > _LARGEST_WINDOW:
             raise Http2Error("no stream numbers are left")
-        block = self._encoder.encode([_packed(name, value) for name, value in headers])
+        block = pack(headers)
         first, rest = block[: self._their_max_frame], block[self._their_max_frame :]
         flags = (0 if rest else _END_HEADERS) | (0 if body else _END_STREAM)
         self._write(_HEADERS, flags, stream_id, first)
@@ -218,10 +216,7 @@ class Http2:
             return
         self.greeted = True
         for name, value in _SETTING.iter_unpack(payload):
-            if name == _HEADER_TABLE_SIZE:
-                # More than the default brings nothing, and costs memory for each connection.
-                self._encoder.header_table_size = min(value, 4096)
-            elif name == _MAX_CONCURRENT_STREAMS:
+            if name == _MAX_CONCURRENT_STREAMS:
                 self._their_max_streams = value
             elif name == _INITIAL_WINDOW_SIZE:
                 self._change_initial_window(value)
@@ -344,11 +339,6 @@ class Http2:
     def _write(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         self._out += _HEAD.pack(len(payload) << 8 | kind, flags, stream_id)
         self._out += payload
-
-
-def _packed(name: bytes, value: bytes) -> hpack.HeaderTuple:
-    kind = hpack.NeverIndexedHeaderTuple if name in _NEVER_INDEXED else hpack.HeaderTuple
-    return kind(name, value)
 
 
 def _unpadded(payload: bytes) -> bytes:

@@ -20,6 +20,10 @@ from lifecycle.apns.identity import ClientIdentity
 from lifecycle.apns.pace import Pace, Unpaced
 
 HTTP_2 = {"http_version": b"HTTP/2"}
+_NOT_IN_HTTP_2 = frozenset(
+    {b"host", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+"""RFC 9113, sections 8.2.2 and 8.3.1: servers break off a request that has one of them."""
 
 
 class ApnsTransport(httpx.AsyncBaseTransport):
@@ -95,7 +99,7 @@ class ApnsTransport(httpx.AsyncBaseTransport):
             (b":scheme", b"https"),
             (b":authority", url.netloc),
             (b":path", url.raw_path),
-            *((n.lower(), v) for n, v in request.headers.raw if n.lower() != b"host"),
+            *((n, v) for n, v in _lowered(request) if n not in _NOT_IN_HTTP_2),
         ]
         body = await request.aread()
         heard = connection.heard
@@ -131,3 +135,7 @@ class ApnsTransport(httpx.AsyncBaseTransport):
         if (url.scheme, url.host, port) != ("https", self._gateway.host, self._gateway.port):
             # Not named in the text: the rest of the URL is a token.
             raise httpx.UnsupportedProtocol("This transport reaches APNs alone.")
+
+
+def _lowered(request: httpx.Request) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in request.headers.raw]

@@ -63,30 +63,51 @@ def append(
         TypeError: ``detail`` holds another type. Bytes above all: keys and tokens are bytes.
         ValueError: ``detail`` holds a PEM block, or ``at`` is naive.
     """
-    facts = {str(key): plain(value) for key, value in detail.items()}
+    return append_all(session, [Entry(at, actor, action, subject, detail)])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an entry will say; see ``append`` for each part."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, object]
+
+
+def append_all(session: Session, entries: Sequence[Entry]) -> list[AuditEntry]:
+    """Adds entries in the caller's transaction, in this order. Raises as ``append``."""
+    if not entries:
+        return []
     head = _locked_head(session)
-    entry = AuditEntry(
-        seq=head.seq + 1,
-        at=require_utc(at),
-        actor=actor,
-        action=action,
-        subject=subject,
-        detail=facts,
-        previous=head.hash,
-        hash=entry_hash(
+    made: list[AuditEntry] = []
+    for said in entries:
+        facts = {str(key): plain(value) for key, value in said.detail.items()}
+        entry = AuditEntry(
             seq=head.seq + 1,
-            at=at,
-            actor=actor,
-            action=action,
-            subject=subject,
+            at=require_utc(said.at),
+            actor=said.actor,
+            action=said.action,
+            subject=said.subject,
             detail=facts,
             previous=head.hash,
-        ),
-    )
-    head.seq, head.hash = entry.seq, entry.hash
-    session.add_all([entry, head])
+            hash=entry_hash(
+                seq=head.seq + 1,
+                at=said.at,
+                actor=said.actor,
+                action=said.action,
+                subject=said.subject,
+                detail=facts,
+                previous=head.hash,
+            ),
+        )
+        head.seq, head.hash = entry.seq, entry.hash
+        made.append(entry)
+    session.add_all([*made, head])
     session.flush()
-    return entry
+    return made
 
 
 def _locked_head(session: Session) -> AuditHead:

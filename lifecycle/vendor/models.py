@@ -245,7 +245,7 @@ class TokenClaim(VendorTable, table=True):
     __tablename__: ClassVar[Any] = "token_claim"
 
     fingerprint: str = Field(primary_key=True, max_length=64)
-    customer_id: int = Field(primary_key=True, foreign_key="customer.id")
+    customer_id: int = Field(primary_key=True, foreign_key="customer.id", index=True)
 
 
 class OutboxMessage(VendorTable, table=True):

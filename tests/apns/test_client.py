@@ -11,12 +11,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from lifecycle.apns.client import ApnsClient, RetryPolicy, send
 from lifecycle.apns.gateway import Gateway
 from lifecycle.apns.identity import ClientIdentity
 from lifecycle.apns.push import Answer, Push
+from lifecycle.apns.transport import ApnsTransport
 from lifecycle.errors import Refused
 
 MakePush = Callable[..., Push]
@@ -356,3 +358,22 @@ def test_roots_that_cannot_be_read_are_refused_with_a_remedy(
             send(identity, Gateway(ca_file=tmp_path / name), [make_push()])
         assert refused.value.codes == ("apns_ca_unreadable",)
         assert name in str(refused.value)
+
+
+def test_httpx_is_the_interface(node: Any, identity: ClientIdentity, make_push: MakePush) -> None:
+    """Any httpx client can push over the transport; what HTTP/2 forbids is left out."""
+    push = make_push(EXTERNAL + "echo")
+
+    async def post() -> httpx.Response:
+        transport = ApnsTransport(node.gateway, identity)
+        async with httpx.AsyncClient(transport=transport) as client:
+            url = f"{node.gateway.base_url}/3/device/{push.token.hex}"
+            with pytest.raises(httpx.TransportError):
+                await client.post(f"https://elsewhere.invalid/3/device/{push.token.hex}")
+            return await client.post(url, headers=push.headers(), content=push.payload())
+
+    response = asyncio.run(post())
+    assert response.status_code == 200
+    assert response.http_version == "HTTP/2"
+    assert response.headers["apns-id"] == str(push.apns_id)
+    assert json.loads(node.told()["body"]) == {"mdm": push.push_magic.text}

@@ -8,10 +8,13 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import hpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lifecycle.apns import field_block
+from lifecycle.apns.field_block import pack
 from lifecycle.apns.http2 import MAX_BODY, Answered, Broken, Goodbye, Http2, Http2Error
 
 HEADERS = [
@@ -92,14 +95,25 @@ def test_any_bodies_arrive_whole_through_any_window_in_any_pieces(
     assert server.headers[numbers[0]][3] == (":path", "/3/device/00ff")
 
 
-def test_ids_and_paths_stay_out_of_the_header_tables() -> None:
-    server, client = Server(), Http2()
-    client.request([*HEADERS, (b"apns-id", b"the-id")], b"x")
-    server.talk(client)
-    table = [bytes(name) for name, _ in server.http.decoder.header_table.dynamic_entries]
-    assert b"apns-topic" in table
-    assert b":path" not in table
-    assert b"apns-id" not in table
+@given(
+    st.lists(st.tuples(st.sampled_from([b"a", b":path", b"apns-id", b"x" * 200]), st.binary())),
+    st.integers(0, 70_000),
+)
+def test_hpack_reads_what_we_packed_and_no_token_gets_into_its_table(
+    fields: list[tuple[bytes, bytes]], length: int
+) -> None:
+    fields = [*HEADERS, *fields, (b"long", b"y" * length)]
+    decoder = hpack.Decoder(max_header_list_size=1 << 20)
+    read = decoder.decode(pack(fields), raw=True)
+    assert [(bytes(name), bytes(value)) for name, value in read] == fields
+    assert all(not field.indexable for field in read if field[0] == b":path")
+    assert len(decoder.header_table.dynamic_entries) == 0
+
+
+def test_a_token_is_not_kept_by_the_packer() -> None:
+    before = field_block._known.cache_info().currsize
+    pack([(b":path", b"/3/device/secret"), (b"apns-id", b"an-id")])
+    assert field_block._known.cache_info().currsize == before
 
 
 def test_many_and_long_responses_do_not_exhaust_the_windows() -> None:

@@ -131,6 +131,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("fingerprint", "customer_id", name=op.f("pk_token_claim")),
     )
+    op.create_index(
+        op.f("ix_token_claim_customer_id"), "token_claim", ["customer_id"], unique=False
+    )
     op.create_table(
         "certificate",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -283,6 +286,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_certificate_not_after"), table_name="certificate")
     op.drop_index(op.f("ix_certificate_customer_id"), table_name="certificate")
     op.drop_table("certificate")
+    op.drop_index(op.f("ix_token_claim_customer_id"), table_name="token_claim")
     op.drop_table("token_claim")
     op.drop_index(
         "uq_renewal_one_open",
