@@ -15,18 +15,17 @@ import asyncio
 import json
 import logging
 import random
+import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from lifecycle.apns.faults import Fault, Stage, Trouble, trouble_of
 from lifecycle.apns.gateway import Gateway
+from lifecycle.apns.http2 import Answered
 from lifecycle.apns.identity import ClientIdentity
 from lifecycle.apns.pace import Pace, Unpaced
 from lifecycle.apns.push import Answer, Push
@@ -40,9 +39,10 @@ __all__ = ["ApnsClient", "RetryPolicy", "Sleep", "send"]
 Sleep = Callable[[float], Awaitable[None]]
 
 IN_FLIGHT = 100
-"""Pushes under way at one time; the others wait without their time running."""
+"""Pushes of one call under way at one time; the others wait without their time running."""
 BUSY = frozenset({429, 503})
 """Answers by which APNs says that it is asked too much."""
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger(__name__)
 
@@ -77,10 +77,9 @@ class ApnsClient:
         self._rng = rng or random.SystemRandom()
         self._monotonic = monotonic
         self._transport = ApnsTransport(gateway, identity, self._pace)
-        self._timeouts = {"timeout": {"connect": self._retry.timeout, "read": self._retry.timeout}}
+        self._authority = gateway.base_url.removeprefix("https://").encode("ascii")
         self._opened = False
         self._opening = asyncio.Lock()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._rounds = 0
         self._failures = 0
         self._broken = 0
@@ -118,36 +117,41 @@ class ApnsClient:
         self._rounds += 1
         try:
             with discreet():
-                if len(pushes) == 1:
-                    return [await self._deliver(pushes[0])]
+                answers: dict[int, Answer] = {}
+                todo = iter(enumerate(pushes))
+
+                async def deliver() -> None:
+                    for number, push in todo:
+                        answers[number] = await self._deliver(push)
+
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._deliver(push)) for push in pushes]
-                return [task.result() for task in tasks]
+                    for _ in range(min(IN_FLIGHT, len(pushes))):
+                        group.create_task(deliver())
+                return [answers[number] for number in range(len(pushes))]
         finally:
             self._rounds -= 1
 
     async def _deliver(self, push: Push) -> Answer:
         """All attempts of one push."""
-        async with self._slots:
-            until = self._monotonic() + self._retry.deadline
-            answer: Answer | None = None
-            for attempt in range(1, self._retry.attempts + 1):
-                if attempt > 1 and not await self._waited(attempt, until):
-                    break
-                outcome = await self._attempt(push, until)
-                if outcome is None:
-                    break
-                if isinstance(outcome, Trouble):
-                    answer = _unanswered(push, outcome, attempt)
-                    again = outcome.retry
-                elif outcome.status == 200:
-                    return outcome if attempt == 1 else replace(outcome, attempts=attempt)
-                else:
-                    answer = replace(outcome, attempts=attempt)
-                    again = meaning(outcome.status or 0, outcome.reason).retry
-                if not again:
-                    break
-            return answer or _unanswered(push, self._trouble, 0)
+        until = self._monotonic() + self._retry.deadline
+        answer: Answer | None = None
+        for attempt in range(1, self._retry.attempts + 1):
+            if attempt > 1 and not await self._waited(attempt, until):
+                break
+            outcome = await self._attempt(push, until)
+            if outcome is None:
+                break
+            if isinstance(outcome, Trouble):
+                answer = _unanswered(push, outcome, attempt)
+                again = outcome.retry
+            elif outcome.status == 200:
+                return outcome if attempt == 1 else replace(outcome, attempts=attempt)
+            else:
+                answer = replace(outcome, attempts=attempt)
+                again = meaning(outcome.status or 0, outcome.reason).retry
+            if not again:
+                break
+        return answer or _unanswered(push, self._trouble, 0)
 
     async def _waited(self, attempt: int, until: float) -> bool:
         """Waits before another attempt; False if it would begin too late.
@@ -192,15 +196,12 @@ class ApnsClient:
     async def _exchange(self, push: Push) -> Answer | Trouble:
         """Sends a push and waits for its answer. Raises nothing of what goes wrong on the way."""
         connection = self._transport.opened
-        request = httpx.Request(
-            "POST",
-            f"{self._gateway.base_url}/3/device/{push.token.hex}",
-            headers={**push.headers(), "user-agent": "pushcert"},
-            content=push.payload(),
-            extensions=self._timeouts,
-        )
+        body = push.payload()
+        timeout = self._retry.timeout
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._transport.exchange(
+                push.fields(self._authority, body), body, timeout, timeout
+            )
         except Exception as error:  # noqa: BLE001  (its text may hold the token)
             broke = not self._transport.is_open and self._broken < connection
             if broke:
@@ -265,28 +266,28 @@ def _unanswered(push: Push, trouble: Trouble, attempts: int) -> Answer:
     )
 
 
-def _read(push: Push, response: httpx.Response) -> Answer:
+def _read(push: Push, response: Answered) -> Answer:
     document: dict[str, Any] = {}
-    if response.status_code != 200:
+    if response.status != 200:
         try:
-            parsed = json.loads(response.content)
+            parsed = json.loads(response.body)
         except (ValueError, RecursionError):
             parsed = None
         document = parsed if isinstance(parsed, dict) else {}
     return Answer(
-        apns_id=_uuid(response.headers.get("apns-id")) or str(push.apns_id),
+        apns_id=_uuid(dict(response.headers).get(b"apns-id")) or str(push.apns_id),
         token_fingerprint=push.token.fingerprint,
-        status=response.status_code,
+        status=response.status,
         reason=read_reason(document),
         timestamp=_instant(document.get("timestamp")),
     )
 
 
-def _uuid(text: str | None) -> str | None:
-    try:
-        return None if text is None or len(text) != 36 else str(uuid.UUID(text))
-    except ValueError:
+def _uuid(text: bytes | None) -> str | None:
+    """In lower case; None for what is no UUID: the other side might say a token there."""
+    if text is None or _UUID.fullmatch(text) is None:
         return None
+    return text.decode("ascii").lower()
 
 
 def _instant(milliseconds: object) -> datetime | None:

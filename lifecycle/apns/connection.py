@@ -19,6 +19,7 @@ from OpenSSL import SSL
 
 from lifecycle.apns.dial import dial
 from lifecycle.apns.faults import (
+    Fault,
     NoAnswer,
     NotHttp2,
     Stage,
@@ -91,11 +92,18 @@ class Connection(asyncio.Protocol):
             self._abort()
             raise NoAnswer(trouble_of(error, self.stage)) from None
 
-    async def request(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Answered:
-        """Sends a request and waits for the response, for as long as the caller does.
+    async def request(
+        self, headers: list[tuple[bytes, bytes]], body: bytes, timeout: float | None = None
+    ) -> Answered:
+        """Sends a request and waits for the response.
+
+        Args:
+            timeout: seconds that the response may take once the request is on its way; None
+                waits for as long as the caller does.
 
         Raises:
-            NoAnswer: the stream or the connection broke before the response was whole.
+            NoAnswer: the stream or the connection broke before the response was whole, or
+                time was up (``stalled``).
         """
         while self._ending is None and not self._http.has_room:
             turn = self._loop.create_future()
@@ -107,9 +115,13 @@ class Connection(asyncio.Protocol):
         answer: asyncio.Future[Answered] = self._loop.create_future()
         self._waiting[stream_id] = answer
         self._flush_soon()
+        # Not asyncio.timeout: at thousands of pushes a second its bookkeeping shows.
+        alarm = None if timeout is None else self._loop.call_later(timeout, _stall, answer)
         try:
             return await answer
         finally:
+            if alarm is not None:
+                alarm.cancel()
             if self._waiting.pop(stream_id, None) is not None:
                 self._http.abandon(stream_id)
                 self._flush_soon()
@@ -266,3 +278,8 @@ class Connection(asyncio.Protocol):
         self._end(Trouble.lost())
         if self._transport is not None:
             self._transport.abort()
+
+
+def _stall(answer: asyncio.Future[Answered]) -> None:
+    if not answer.done():
+        answer.set_exception(NoAnswer(Trouble(Fault.STALLED)))

@@ -40,6 +40,23 @@ class Push:
         """
         return json.dumps({"mdm": self.push_magic.text}, separators=(",", ":")).encode()
 
+    def fields(self, authority: bytes, body: bytes) -> list[tuple[bytes, bytes]]:
+        """The whole request's header fields, for HTTP/2 (names in lower case).
+
+        Args:
+            authority: host and port that it goes to.
+            body: as ``payload`` made it.
+        """
+        return [
+            (b":method", b"POST"),
+            (b":scheme", b"https"),
+            (b":authority", authority),
+            (b":path", f"/3/device/{self.token.hex}".encode("ascii")),
+            *((n.encode("ascii"), v.encode("ascii")) for n, v in self.headers().items()),
+            (b"user-agent", b"pushcert"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+
     def headers(self) -> dict[str, str]:
         """The request's headers (FACTS.md, "APNs provider API with a certificate")."""
         expiration = 0 if self.expires_at is None else int(self.expires_at.timestamp())

@@ -16,6 +16,7 @@ import httpx
 from lifecycle.apns.connection import Connection
 from lifecycle.apns.faults import Fault, NoAnswer, Trouble
 from lifecycle.apns.gateway import Gateway
+from lifecycle.apns.http2 import Answered
 from lifecycle.apns.identity import ClientIdentity
 from lifecycle.apns.pace import Pace, Unpaced
 
@@ -86,30 +87,19 @@ class ApnsTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See ``httpx.AsyncBaseTransport``."""
-        self._require_apns(request.url)
-        timeouts = request.extensions.get("timeout", {})
-        if not self.is_open:
-            await self.open(timeouts.get("connect"))
-        connection = self._connection
-        if connection is None:
-            raise NoAnswer(Trouble.lost())
         url = request.url
-        headers = [
+        self._require_apns(url)
+        timeouts = request.extensions.get("timeout", {})
+        fields = [
             (b":method", request.method.encode("ascii")),
             (b":scheme", b"https"),
             (b":authority", url.netloc),
             (b":path", url.raw_path),
             *((n, v) for n, v in _lowered(request) if n not in _NOT_IN_HTTP_2),
         ]
-        body = await request.aread()
-        heard = connection.heard
-        try:
-            async with asyncio.timeout(timeouts.get("read")):
-                answered = await connection.request(headers, body)
-        except TimeoutError:
-            if connection.heard == heard and connection is self._connection:
-                self.leave()  # nothing comes at all: the connection itself is dead
-            raise NoAnswer(Trouble(Fault.STALLED)) from None
+        answered = await self.exchange(
+            fields, await request.aread(), timeouts.get("connect"), timeouts.get("read")
+        )
         return httpx.Response(
             answered.status,
             headers=list(answered.headers),
@@ -117,6 +107,36 @@ class ApnsTransport(httpx.AsyncBaseTransport):
             extensions=HTTP_2,
             request=request,
         )
+
+    async def exchange(
+        self,
+        fields: list[tuple[bytes, bytes]],
+        body: bytes,
+        connect_timeout: float | None,
+        read_timeout: float | None,
+    ) -> Answered:
+        """A request and its response, without httpx's objects: they cost as much as the rest.
+
+        Args:
+            fields: the header fields, lower case, the pseudo-headers first.
+            connect_timeout, read_timeout: seconds; see the class.
+
+        Raises:
+            NoAnswer: there was no response.
+        """
+        if not self.is_open:
+            await self.open(connect_timeout)
+        connection = self._connection
+        if connection is None:
+            raise NoAnswer(Trouble.lost())
+        heard = connection.heard
+        try:
+            return await connection.request(fields, body, read_timeout)
+        except NoAnswer as none:
+            stalled = none.trouble.fault is Fault.STALLED
+            if stalled and connection.heard == heard and connection is self._connection:
+                self.leave()  # nothing comes at all: the connection itself is dead
+            raise
 
     def leave(self) -> None:
         """Gives no new request to the connection; those under way on it may end."""

@@ -125,10 +125,10 @@ def test_an_unforeseen_exception_becomes_a_fault_and_its_text_is_not_repeated(
     everything_logged: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def broken(self: ApnsTransport, request: httpx.Request) -> httpx.Response:
-        raise LookupError(str(request.url))
+    async def broken(self: ApnsTransport, fields: object, *_: object) -> None:
+        raise LookupError(str(fields))
 
-    monkeypatch.setattr(ApnsTransport, "handle_async_request", broken)
+    monkeypatch.setattr(ApnsTransport, "exchange", broken)
     pushes = [make_push(), make_push()]
     answers = send(identity, node_gateway, pushes, retry=HASTY)
     assert [(a.fault, a.detail, a.attempts) for a in answers] == [
