@@ -28,6 +28,8 @@ from lifecycle.errors import InternalFault, refuse
 H2 = b"h2"
 _NO_AUTO_CHAIN = 0x8
 """SSL_MODE_NO_AUTO_CHAIN: else OpenSSL searches the roots for issuers of *our* certificate."""
+_RELEASE_BUFFERS = 0x10
+"""SSL_MODE_RELEASE_BUFFERS: a connection that waits for an answer holds no 34 KB of buffers."""
 _REMEMBERED = 16
 """Server certificates whose name has been checked; APNs has a handful."""
 
@@ -88,7 +90,7 @@ class ClientTls:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_alpn_protos([H2])
-        context.set_mode(_NO_AUTO_CHAIN)
+        context.set_mode(_NO_AUTO_CHAIN | _RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_verify(SSL.VERIFY_PEER, self._verify)
         path = self._ca_file or Path(certifi.where())

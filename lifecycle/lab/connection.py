@@ -57,6 +57,7 @@ class GatewayConnection(asyncio.Protocol):
         self._tls: SSL.Connection | None = None
         self._http: h2.connection.H2Connection | None = None
         self._topic = ""
+        self._closes_after_first = False
         self._streams: dict[int, _Stream] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,7 +68,14 @@ class GatewayConnection(asyncio.Protocol):
         if self._service.faults.outage:
             transport.abort()
             return
+        fault = self._service.faults.next_of_connection()
+        if fault is Fault.REFUSE:
+            transport.abort()
+            return
         self._service.open.add(self)
+        if fault is Fault.MUTE:
+            return
+        self._closes_after_first = fault is Fault.GOAWAY_AFTER_FIRST
         self._tls = self._service.tls.connection()
         if self._service.faults.handshake_delay:
             transport.pause_reading()
@@ -95,11 +103,13 @@ class GatewayConnection(asyncio.Protocol):
             self._flush()  # the alert, or the GOAWAY, that says why
             self._hang_up()
 
-    def say_goodbye(self, reason: str) -> None:
+    def say_goodbye(self, reason: str, last_stream_id: int | None = None) -> None:
         """GOAWAY with the reason as debug data, as APNs does; then the connection closes."""
         if self._http is not None:
             self._http.close_connection(
-                h2.errors.ErrorCodes.NO_ERROR, json.dumps({"reason": reason}).encode()
+                h2.errors.ErrorCodes.NO_ERROR,
+                json.dumps({"reason": reason}).encode(),
+                last_stream_id,
             )
             self._flush()
         self._close()
@@ -183,6 +193,8 @@ class GatewayConnection(asyncio.Protocol):
         else:
             said = PushAnswer(*ANSWERS[fault])
         self._send(stream_id, request, said)
+        if self._closes_after_first:
+            self.say_goodbye("Shutdown", last_stream_id=stream_id)
 
     def _send(self, stream_id: int, request: PushRequest, said: PushAnswer) -> None:
         if self._http is None:

@@ -118,7 +118,7 @@ class ApnsGateway:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         server = await self._loop.create_server(
-            lambda: GatewayConnection(self._service), self.host, self.port
+            lambda: GatewayConnection(self._service), self.host, self.port, backlog=1024
         )
         self.port = server.sockets[0].getsockname()[1]
         ready.set()

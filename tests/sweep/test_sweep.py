@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.faults import bad_day
 from lifecycle.errors import Refused
 from lifecycle.lab.faults import Fault
 from lifecycle.sweep import pool as pool_module
@@ -197,3 +198,25 @@ def test_the_command_line_says_it_all(fleet_of: Fleets) -> None:
         + done.stderr.encode()
     )
     assert not [t for t in tokens if t.encode() in stored or bytes.fromhex(t) in stored]
+
+
+def test_refused_mute_and_closed_connections_and_bursts_make_no_wrong_verdict(
+    fleet_of: Fleets,
+) -> None:
+    fleet = fleet_of(
+        150,
+        breach=2,
+        apns={"backoff_seconds": 0.01, "timeout_seconds": 1.0},
+        isolation={"attempts": 5},
+    )
+    bad_day(fleet.lab)
+    fleet.lab.gateway.faults.burst(Fault.SERVICE_UNAVAILABLE, every=200, length=20)
+    outcome = fleet.sweep()
+    assert outcome.complete
+    assert {slug for slug, _ in outcome.breached} == set(fleet.made.breached)
+    assert outcome.verdicts[Verdict.BREACHED] == 2
+    assert outcome.verdicts[Verdict.ISOLATED] >= 140
+    assert fleet.checked_once(outcome.run_id)
+    struck = fleet.lab.gateway.faults.done
+    assert all(struck[f] for f in (Fault.REFUSE, Fault.MUTE, Fault.GOAWAY_AFTER_FIRST))
+    assert struck[Fault.SERVICE_UNAVAILABLE] >= 20
