@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import audit, customers, instances, lab, renewals, reports, signers, upkeep, work
+from cli import (
+    audit,
+    customers,
+    instances,
+    isolation,
+    lab,
+    renewals,
+    reports,
+    signers,
+    upkeep,
+    work,
+)
 from cli.invocation import Invocation
 from lifecycle.errors import PushcertError, Refused, Unavailable
 
@@ -110,5 +121,6 @@ renewals.register(app)
 work.register(app)
 reports.register(app)
 audit.register(app)
+isolation.register(app)
 instances.register(app)
 lab.register(app)

@@ -20,19 +20,23 @@ _TAKE_UP = "Take it up with `pushcert verify --all --resume`."
 
 def verify_all(run: Invocation, *, since: str | None, resume: bool, as_json: bool) -> None:
     """Sweeps, says what came of it, and raises what the exit code asks for."""
+    from lifecycle.evidence import ensure_evidence_key, write_signed
     from lifecycle.scheduler import one_sweep
     from lifecycle.since import parse_since
     from lifecycle.sweep.run import Choice, sweep
 
     with run.embedded() as embedded, one_sweep(embedded.config), _stopped_by_ctrl_c() as stop:
+        ensure_evidence_key(embedded.config)  # its trouble is better known before an hour's work
         start = None if since is None else parse_since(since, embedded.clock.now())
         choice = Choice(resume=resume, since=start, actor=actor())
         with _progress_bar() as progress:
             outcome = sweep(embedded, choice, progress=progress, stop=stop)
+        document = write_signed(embedded.config, embedded.database, outcome.run_id)
     if as_json:
-        print_json(_as_json(outcome))
+        print_json({**_as_json(outcome), "document": str(document)})
     else:
         _say(outcome)
+        console().print(f"signed document: {document}", markup=False, soft_wrap=True)
     if outcome.breached:
         raise AttentionNeeded(
             f"Isolation is breached: {', '.join(slug for slug, _ in outcome.breached)}.",

@@ -27,6 +27,7 @@ def init(
     Example: pushcert init /var/lib/pushcert
     """
     from lifecycle.config import CONFIG_NAME, load_config
+    from lifecycle.evidence import ensure_evidence_key
     from lifecycle.vendor.migrations import upgrade
 
     out = console()
@@ -39,6 +40,7 @@ def init(
     for folder in (config.path(config.signer.directory), config.path(config.vault.directory)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgrade(config.database_url)
+    ensure_evidence_key(config)
     out.print(f"database ready: {config.vendor.database}", markup=False)
     out.print(
         f"Next: set vendor.name, vendor.ops and smtp in {file},"

@@ -29,6 +29,14 @@ REFUSALS: Mapping[Probe, frozenset[str]] = MappingProxyType(
 )
 """The reasons with which APNs must refuse each probe but the own one, all with status 400."""
 
+
+def expected(probe: Probe) -> str:
+    """What a probe must be answered, in APNs's words: ``200``, ``400 TopicDisallowed``, …"""
+    if probe is Probe.OWN:
+        return "200"
+    return f"400 {' or '.join(sorted(REFUSALS[probe]))}"
+
+
 _CROSSED = {
     Probe.FOREIGN_TOKEN: "APNs accepted a push with this customer's certificate and topic to"
     " another tenant's device",

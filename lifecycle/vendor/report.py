@@ -254,12 +254,13 @@ def as_csv(report: Report) -> str:
     writer.writeheader()
     for kind, rows in (("customer", report.rows), ("signer", report.signers)):
         for row in rows:
-            cells = {name: _cell(value) for name, value in _plain(asdict(row)).items()}
+            cells = {name: harmless(value) for name, value in _plain(asdict(row)).items()}
             writer.writerow({"kind": kind, **cells})
     return text.getvalue()
 
 
-def _cell(value: object) -> object:
+def harmless(value: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula; what is no text stays."""
     if not isinstance(value, str):
         return value
     text = value.replace("\r", " ")  # the csv module leaves a lone one unquoted: a new line

@@ -65,6 +65,16 @@ def unfinished(session: Session) -> IsolationRun:
     return run
 
 
+def newest(session: Session, limit: int) -> list[IsolationRun]:
+    """Runs, the newest first."""
+    found = session.exec(
+        select(IsolationRun)
+        .order_by(col(IsolationRun.started_at).desc(), col(IsolationRun.id).desc())
+        .limit(limit)
+    )
+    return list(found)
+
+
 def finish(session: Session, run_id: str, *, at: datetime, actor: str) -> None:
     """Every customer of the run has its verdict."""
     run = session.get_one(IsolationRun, run_id)

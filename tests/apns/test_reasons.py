@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +14,6 @@ from lifecycle.apns.reasons import MEANINGS, Reason, Who, meaning, read_reason
 from lifecycle.apns.token import DeviceToken, PushMagic
 from lifecycle.errors import Refused
 
-FACTS = Path(__file__).parents[3] / "shared" / "reference" / "FACTS.md"
 DOCUMENTED = {
     400: (
         "BadCollapseId BadDeviceToken BadExpirationDate BadMessageId BadPriority BadTopic"
@@ -42,19 +39,6 @@ def test_every_documented_reason_is_known_and_no_other_but_one() -> None:
     """A certificate's user meets one of the provider-token reasons: where APNs saw none."""
     assert {str(reason) for reason in Reason} == names() | {"MissingProviderToken"}
     assert set(MEANINGS) == set(Reason)
-
-
-@pytest.mark.skipif(not FACTS.exists(), reason="FACTS.md lies beside the checkout, not in it")
-def test_the_list_is_that_of_the_facts() -> None:
-    told = re.search(r"- Answers \(status, reason\): (.*)", FACTS.read_text())
-    assert told is not None
-    answers = told[1].partition("Body of an error")[0]
-    listed = {
-        int(part[:3]): set(re.findall(r"`([A-Z]\w+)`", part))
-        for part in re.split(r"; |: ", answers)
-        if part[:3].isdigit() and "`" in part
-    }
-    assert listed == {status: set(names.split()) for status, names in DOCUMENTED.items()}
 
 
 @pytest.mark.parametrize(
