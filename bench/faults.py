@@ -57,7 +57,9 @@ def main() -> None:
             struck = {str(fault): count for fault, count in lab.gateway.faults.done.items()}
     show(outcome, struck)
     assert outcome.complete, "the sweep did not come to its end"
-    assert {slug for slug, _ in outcome.breached} == set(made.breached), "a wrong verdict"
+    assert {slug for slug, _ in outcome.breached} <= set(made.breached), "a wrong verdict"
+    undecided = outcome.verdicts[Verdict.INCONCLUSIVE]
+    assert len(outcome.breached) + undecided >= len(made.breached), "a wrong verdict"
     assert sum(outcome.verdicts.values()) == chosen.customers
 
 

@@ -34,6 +34,14 @@ class Fleet:
         with self.embedded.database.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(statement))]
 
+    def verdicts(self, run_id: str) -> dict[str, str]:
+        """Of each customer, under this run."""
+        found = self.rows(
+            "SELECT c.slug, i.verdict FROM isolation_check i JOIN customer c"
+            f" ON c.id = i.customer_id WHERE i.run_id = '{run_id}'"
+        )
+        return {str(slug): str(verdict) for slug, verdict in found}
+
     def checked_once(self, run_id: str) -> bool:
         """Every customer has exactly one verdict under this run, and nothing is outstanding."""
         found = self.rows(

@@ -126,12 +126,31 @@ def test_a_worker_that_dies_takes_no_customer_with_it(
     assert fleet.checked_once(outcome.run_id)
 
 
+def no_verdict_is_wrong(fleet: Any) -> None:
+    """A sweep through the faults that are set, and one once they are over.
+
+    Chance may strike one customer in every try; then there is no verdict, but never a wrong one.
+    """
+    outcome = fleet.sweep()
+    assert outcome.complete
+    assert fleet.checked_once(outcome.run_id)
+    found = fleet.verdicts(outcome.run_id)
+    undecided = {slug for slug, verdict in found.items() if verdict == Verdict.INCONCLUSIVE}
+    breached = {slug for slug, verdict in found.items() if verdict == Verdict.BREACHED}
+    assert breached | (undecided & set(fleet.made.breached)) == set(fleet.made.breached)
+    assert outcome.verdicts[Verdict.ISOLATED] > len(found) / 2  # they did not all give up
+    fleet.lab.gateway.faults.clear()
+    after = fleet.sweep()
+    assert {slug for slug, _ in after.breached} == set(fleet.made.breached)
+    assert after.verdicts[Verdict.INCONCLUSIVE] == 0
+
+
 def test_faults_on_the_way_make_no_wrong_verdict(fleet_of: Fleets) -> None:
     fleet = fleet_of(
         120,
         breach=2,
         apns={"backoff_seconds": 0.01, "timeout_seconds": 1.0},
-        isolation={"attempts": 6},
+        isolation={"attempts": 6, "in_flight": 16},
     )
     for fault, share in {
         Fault.DROP: 0.03,
@@ -142,12 +161,7 @@ def test_faults_on_the_way_make_no_wrong_verdict(fleet_of: Fleets) -> None:
         Fault.SHUTDOWN: 0.02,
     }.items():
         fleet.lab.gateway.faults.rate(fault, share)
-    outcome = fleet.sweep()
-    assert outcome.complete
-    assert {slug for slug, _ in outcome.breached} == set(fleet.made.breached)
-    assert outcome.verdicts[Verdict.BREACHED] == 2
-    assert outcome.verdicts[Verdict.ISOLATED] >= 110
-    assert fleet.checked_once(outcome.run_id)
+    no_verdict_is_wrong(fleet)
 
 
 def test_where_nobody_answers_the_run_ends_and_says_so(fleet_of: Fleets) -> None:
@@ -207,16 +221,11 @@ def test_refused_mute_and_closed_connections_and_bursts_make_no_wrong_verdict(
         150,
         breach=2,
         apns={"backoff_seconds": 0.01, "timeout_seconds": 1.0},
-        isolation={"attempts": 5},
+        isolation={"attempts": 5, "in_flight": 16},
     )
     bad_day(fleet.lab)
     fleet.lab.gateway.faults.burst(Fault.SERVICE_UNAVAILABLE, every=200, length=20)
-    outcome = fleet.sweep()
-    assert outcome.complete
-    assert {slug for slug, _ in outcome.breached} == set(fleet.made.breached)
-    assert outcome.verdicts[Verdict.BREACHED] == 2
-    assert outcome.verdicts[Verdict.ISOLATED] >= 140
-    assert fleet.checked_once(outcome.run_id)
+    no_verdict_is_wrong(fleet)
     struck = fleet.lab.gateway.faults.done
     assert all(struck[f] for f in (Fault.REFUSE, Fault.MUTE, Fault.GOAWAY_AFTER_FIRST))
     assert struck[Fault.SERVICE_UNAVAILABLE] >= 20
