@@ -32,7 +32,7 @@ def list_entries(
     """
     from lifecycle.vendor.audit import latest
 
-    with invocation(ctx).embedded() as embedded, embedded.database.reading() as session:
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
         entries = latest(session, last, customer)
     if as_json:
         print_json(
@@ -76,7 +76,7 @@ def verify(
     """
     from lifecycle.vendor.audit import verify_log
 
-    with invocation(ctx).embedded() as embedded, embedded.database.reading() as session:
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
         outcome = verify_log(session, expect=expect)
     if as_json:
         print_json(

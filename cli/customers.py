@@ -13,8 +13,8 @@ from lifecycle.errors import AttentionNeeded
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lifecycle.embedded import Embedded
     from lifecycle.vendor.store import CustomerRecord
+    from lifecycle.vendor_side import VendorSide
 
 customer = typer.Typer(
     no_args_is_help=True, help="The registry of customers. Example: pushcert customer list"
@@ -52,12 +52,12 @@ def add(
 
     kind = CustomerKind.CANARY if canary else CustomerKind.CUSTOMER
     new = registry.NewCustomer(slug, name, email, apple_account, kind)
-    with invocation(ctx).embedded() as embedded:
-        now = embedded.clock.now()
-        with embedded.database.transaction() as session:
+    with invocation(ctx).vendor_side() as side:
+        now = side.clock.now()
+        with side.database.transaction() as session:
             registry.add(session, new, at=now, actor=actor())
         if as_json:
-            print_json(_document(embedded, slug, now))
+            print_json(_document(side, slug, now))
             return
     console().print(f"Added {slug}. Next: pushcert renew {slug}", markup=False)
 
@@ -79,17 +79,17 @@ def list_customers(
 
     table = Table("slug", "name", "status", "expires", "Apple Account", box=None)
     documents = []
-    with invocation(ctx).embedded() as embedded, embedded.database.reading() as session:
-        now = embedded.clock.now()
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+        now = side.clock.now()
         for record in store.all_records(session, offboarded=everyone):
             if as_json:
-                documents.append(_facts(record, embedded, now))
+                documents.append(_facts(record, side, now))
                 continue
             row, active = record.customer, record.active
             table.add_row(
                 row.slug,
                 row.name,
-                "off-boarded" if row.offboarded_at else status(record.facts, embedded.policy, now),
+                "off-boarded" if row.offboarded_at else status(record.facts, side.policy, now),
                 "" if active is None else f"{active.not_after:%Y-%m-%d}",
                 row.apple_account or "unknown",
             )
@@ -105,8 +105,8 @@ def show(ctx: typer.Context, slug: Slug, as_json: AsJson = False) -> None:
 
     Example: pushcert customer show acme
     """
-    with invocation(ctx).embedded() as embedded:
-        document = _document(embedded, slug, embedded.clock.now())
+    with invocation(ctx).vendor_side() as side:
+        document = _document(side, slug, side.clock.now())
     if as_json:
         print_json(document)
         return
@@ -131,9 +131,9 @@ def pause(
     """
     from lifecycle.vendor import registry, store
 
-    with invocation(ctx).embedded() as embedded, embedded.database.transaction() as session:
+    with invocation(ctx).vendor_side() as side, side.database.transaction() as session:
         found = store.customer_by_slug(session, slug)
-        registry.pause(session, found, reason, at=embedded.clock.now(), actor=actor())
+        registry.pause(session, found, reason, at=side.clock.now(), actor=actor())
     console().print(f"Paused {slug}. Take it up again: pushcert customer resume {slug}")
 
 
@@ -145,9 +145,9 @@ def resume(ctx: typer.Context, slug: Slug) -> None:
     """
     from lifecycle.vendor import registry, store
 
-    with invocation(ctx).embedded() as embedded, embedded.database.transaction() as session:
+    with invocation(ctx).vendor_side() as side, side.database.transaction() as session:
         found = store.customer_by_slug(session, slug)
-        registry.resume(session, found, at=embedded.clock.now(), actor=actor())
+        registry.resume(session, found, at=side.clock.now(), actor=actor())
     console().print(f"Resumed {slug}. What is owed is done at the next tick.")
 
 
@@ -159,9 +159,9 @@ def offboard(ctx: typer.Context, slug: Slug) -> None:
     """
     from lifecycle.vendor import registry, store
 
-    with invocation(ctx).embedded() as embedded, embedded.database.transaction() as session:
+    with invocation(ctx).vendor_side() as side, side.database.transaction() as session:
         found = store.customer_by_slug(session, slug)
-        registry.offboard(session, found, at=embedded.clock.now(), actor=actor())
+        registry.offboard(session, found, at=side.clock.now(), actor=actor())
     console().print(f"Off-boarded {slug}.")
 
 
@@ -186,15 +186,15 @@ def import_customers(
 
     from lifecycle.vendor import bulk
 
-    with invocation(ctx).embedded() as embedded:
+    with invocation(ctx).vendor_side() as side:
         rows = bulk.read_csv(read_file(file))
         watched = track(rows, description="Importing", console=console(stderr=True), transient=True)
         outcome = bulk.import_customers(
-            embedded.database,
+            side.database,
             watched,
             read_certificate=lambda path: read_file(file.parent / path),
             keep_going=keep_going,
-            at=embedded.clock.now(),
+            at=side.clock.now(),
             actor=actor(),
         )
     if as_json:
@@ -218,15 +218,15 @@ def import_customers(
         )
 
 
-def _document(embedded: Embedded, slug: str, now: datetime) -> dict[str, Any]:
+def _document(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
     from lifecycle.vendor import store
 
-    with embedded.database.reading() as session:
+    with side.database.reading() as session:
         record = store.load(session, store.customer_by_slug(session, slug))
-        return _facts(record, embedded, now)
+        return _facts(record, side, now)
 
 
-def _facts(record: CustomerRecord, embedded: Embedded, now: datetime) -> dict[str, Any]:
+def _facts(record: CustomerRecord, side: VendorSide, now: datetime) -> dict[str, Any]:
     from lifecycle.vendor.plan import status
 
     row, active, renewal, check = record.customer, record.active, record.renewal, record.latest
@@ -236,7 +236,7 @@ def _facts(record: CustomerRecord, embedded: Embedded, now: datetime) -> dict[st
         "email": row.email,
         "apple_account": row.apple_account,
         "kind": row.kind,
-        "status": str(status(record.facts, embedded.policy, now)),
+        "status": str(status(record.facts, side.policy, now)),
         "paused_reason": row.paused_reason,
         "offboarded_at": row.offboarded_at,
         "certificate": None

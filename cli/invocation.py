@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lifecycle.config import Config
     from lifecycle.embedded import Embedded
     from lifecycle.errors import Finding
+    from lifecycle.vendor_side import VendorSide
 
 MAX_FILE = 20 * 1024 * 1024
 """No file that pushcert takes in is anywhere near this size."""
@@ -47,6 +48,19 @@ class Invocation:
         from lifecycle.config import load_config
 
         return load_config(self.config_file)
+
+    @contextmanager
+    def vendor_side(self) -> Iterator[VendorSide]:
+        """The vendor's plane, on the configured database. Raises ``Refused``, ``Unavailable``."""
+        from lifecycle.clock import SystemClock
+        from lifecycle.vendor.migrations import require_current
+        from lifecycle.vendor_side import VendorSide
+
+        config = self.config()
+        configure_log()
+        with VendorSide(config, SystemClock()) as side:
+            require_current(side.database.engine)
+            yield side
 
     @contextmanager
     def embedded(self) -> Iterator[Embedded]:

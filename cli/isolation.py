@@ -13,7 +13,7 @@ import typer
 from cli.invocation import AsJson, console, invocation, print_json, read_file
 
 if TYPE_CHECKING:
-    from lifecycle.embedded import Embedded
+    from lifecycle.vendor_side import VendorSide
 
 FORMATS = ("table", "json", "csv", "html")
 VERDICTS = ("isolated", "breached", "inconclusive", "unchecked")
@@ -57,8 +57,8 @@ def report(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}")
     if not wanted <= frozenset(VERDICTS):
         raise typer.BadParameter(f"--verdict is one of {', '.join(VERDICTS)}")
-    with invocation(ctx).embedded() as embedded, embedded.database.reading() as session:
-        now = embedded.clock.now()
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+        now = side.clock.now()
         start = None if since is None else parse_since(since, now)
         rows = (
             row
@@ -72,7 +72,7 @@ def report(
                 pieces = isolation_report.as_csv(rows)
             case "html":
                 pieces = isolation_report.as_html(
-                    rows, embedded.config.vendor.name, f"{now:%Y-%m-%d %H:%M} UTC"
+                    rows, side.config.vendor.name, f"{now:%Y-%m-%d %H:%M} UTC"
                 )
             case _:
                 pieces = _table(rows)
@@ -102,7 +102,7 @@ def runs(ctx: typer.Context, as_json: AsJson = False) -> None:
     """
     from lifecycle.vendor import sweeps
 
-    with invocation(ctx).embedded() as embedded, embedded.database.reading() as session:
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
         listed = [
             {
                 "run": run.id,
@@ -131,15 +131,15 @@ def document(
 
     Example: pushcert isolation document 20261124T045500Z-3f2a91bc
     """
-    with invocation(ctx).embedded() as embedded:
-        console().print(str(write_document(embedded, run)), markup=False, soft_wrap=True)
+    with invocation(ctx).vendor_side() as side:
+        console().print(str(write_document(side, run)), markup=False, soft_wrap=True)
 
 
-def write_document(embedded: Embedded, run_id: str) -> Path:
+def write_document(side: VendorSide, run_id: str) -> Path:
     """Writes and signs a run's document, and notes it. Raises ``Refused``."""
     from lifecycle.evidence import write_signed
 
-    return write_signed(embedded.config, embedded.database, run_id)
+    return write_signed(side.config, side.database, run_id)
 
 
 @isolation.command("verify-evidence")

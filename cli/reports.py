@@ -50,8 +50,8 @@ def report(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}")
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
-    with invocation(ctx).embedded() as embedded:
-        found = reporting.build(embedded.database, embedded.policy, moment or embedded.clock.now())
+    with invocation(ctx).vendor_side() as side:
+        found = reporting.build(side.database, side.policy, moment or side.clock.now())
     shown = found.only(within=span, statuses=wanted)
     if form == "table":
         from cli.report_table import print_report

@@ -21,17 +21,17 @@ _TAKE_UP = "Take it up with `pushcert verify --all --resume`."
 def verify_all(run: Invocation, *, since: str | None, resume: bool, as_json: bool) -> None:
     """Sweeps, says what came of it, and raises what the exit code asks for."""
     from lifecycle.evidence import ensure_evidence_key, write_signed
-    from lifecycle.scheduler import one_sweep
     from lifecycle.since import parse_since
     from lifecycle.sweep.run import Choice, sweep
+    from lifecycle.turns import one_sweep
 
-    with run.embedded() as embedded, one_sweep(embedded.config), _stopped_by_ctrl_c() as stop:
-        ensure_evidence_key(embedded.config)  # its trouble is better known before an hour's work
-        start = None if since is None else parse_since(since, embedded.clock.now())
+    with run.vendor_side() as side, one_sweep(side.config), _stopped_by_ctrl_c() as stop:
+        ensure_evidence_key(side.config)  # its trouble is better known before an hour's work
+        start = None if since is None else parse_since(since, side.clock.now())
         choice = Choice(resume=resume, since=start, actor=actor())
         with _progress_bar() as progress:
-            outcome = sweep(embedded, choice, progress=progress, stop=stop)
-        document = write_signed(embedded.config, embedded.database, outcome.run_id)
+            outcome = sweep(side, choice, progress=progress, stop=stop)
+        document = write_signed(side.config, side.database, outcome.run_id)
     if as_json:
         print_json({**_as_json(outcome), "document": str(document)})
     else:

@@ -97,7 +97,7 @@ def remind(
 
     Example: pushcert remind --dry-run
     """
-    from lifecycle.scheduler import one_tick
+    from lifecycle.turns import one_tick
     from lifecycle.vendor.dry_run import explain
 
     with invocation(ctx).embedded() as embedded:
@@ -119,7 +119,7 @@ def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     Example: pushcert tick
     """
-    from lifecycle.scheduler import one_tick
+    from lifecycle.turns import one_tick
 
     with invocation(ctx).embedded() as embedded, one_tick(embedded.config):
         _finish(embedded.tick(), as_json)

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from lifecycle.apns.client import RetryPolicy
 from lifecycle.apns.gateway import Gateway
-from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.boundary import WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.errors import PushcertError
@@ -25,20 +23,18 @@ from lifecycle.instance.apns_pushes import ApnsPushes
 from lifecycle.instance.canaries import CanarySource, NoCanary, RingCanaries, VaultCanaries
 from lifecycle.instance.outcomes import UploadOutcome
 from lifecycle.instance.vault import Vault
-from lifecycle.passphrase import PassphraseSource, resolve
-from lifecycle.policy import configured_policy
-from lifecycle.signing import configured_signer, secret_source
+from lifecycle.passphrase import PassphraseSource
+from lifecycle.secret import secret_source
+from lifecycle.signing import configured_signer
 from lifecycle.trust import configured_trust
 from lifecycle.vendor import registry, store
-from lifecycle.vendor.database import Database
 from lifecycle.vendor.desk import Desk
 from lifecycle.vendor.facts import CustomerKind, Verdict
-from lifecycle.vendor.mail import SmtpTransport
-from lifecycle.vendor.notices import Notices
-from lifecycle.vendor.outbox import DeliverySummary, deliver_due
+from lifecycle.vendor.outbox import DeliverySummary
 from lifecycle.vendor.revocation import OcspGateway
 from lifecycle.vendor.signers import remind_of_signer
 from lifecycle.vendor.worker import TickSummary, Worker
+from lifecycle.vendor_side import VendorSide
 from lifecycle.wire.memory import MemoryLink
 
 
@@ -66,7 +62,7 @@ class Verification:
     failed: bool = False
 
 
-class Embedded:
+class Embedded(VendorSide):
     """Both planes, put together from one configuration.
 
     Args:
@@ -84,14 +80,10 @@ class Embedded:
         observer: WriteObserver | None = None,
         tap: Callable[[bytes], None] | None = None,
     ) -> None:
-        self.config = config
-        self.clock = clock
-        self._observer: WriteObserver = observer or Unobserved()
+        super().__init__(config, clock, observer=observer)
         self._tap = tap
-        self.policy = configured_policy(config)
         self.trust = configured_trust(config)
-        self.database = Database(config.database_url, self._observer)
-        self.signer = configured_signer(config, self._observer)
+        self.signer = configured_signer(config, self.observer)
         self.gateway = Gateway(
             config.apns.host,
             config.apns.port,
@@ -107,7 +99,6 @@ class Embedded:
                 timeout=config.apns.timeout_seconds,
             ),
         )
-        self.notices = Notices(config.vendor.name, config.vendor.ops, config.vendor.upload_at)
         self.worker = Worker(
             self.database,
             clock,
@@ -117,21 +108,6 @@ class Embedded:
             OcspGateway(self.trust, clock, config.revocation.timeout_seconds),
             self.notices,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the vendor's database."""
-        self.database.close()
 
     def vault_directory(self, slug: str) -> Path:
         """Where the vault of this customer's instance is."""
@@ -147,7 +123,7 @@ class Embedded:
             with self.database.reading() as session:
                 store.customer_by_slug(session, slug)  # no vault for a mistyped slug
             directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            vault = Vault.create(directory, self._vault_passphrase(), observer=self._observer)
+            vault = Vault.create(directory, self._vault_passphrase(), observer=self.observer)
         with vault:
             yield vault
 
@@ -213,35 +189,11 @@ class Embedded:
         remind_of_signer(self.database, self.policy.ladder, self.notices, self.clock.now())
         return Tick(work, self.send_mail())
 
-    def send_mail(self) -> DeliverySummary:
-        """Sends what waits in the outbox; without a mail server it goes on waiting."""
-        smtp = self.config.smtp
-        if smtp.host is None:
-            return DeliverySummary()
-        password = secret_source(self.config, smtp.password)
-        transport = SmtpTransport(
-            host=smtp.host,
-            port=smtp.port,
-            security=smtp.security,
-            username=smtp.username,
-            password=lambda: (resolve(password) or b"").decode(),
-            ca_file=None if smtp.ca_file is None else self.config.path(smtp.ca_file),
-            timeout=smtp.timeout_seconds,
-        )
-        return deliver_due(
-            self.database.transaction,
-            transport,
-            self.clock.now(),
-            sender=smtp.sender,
-            vendor=self.config.vendor.name,
-            observer=self._observer,
-        )
-
     def _vault_passphrase(self) -> PassphraseSource | None:
         return secret_source(self.config, self.config.vault.passphrase)
 
     def _open_vault(self, directory: Path) -> Vault:
-        return Vault.open(directory, self._vault_passphrase(), observer=self._observer)
+        return Vault.open(directory, self._vault_passphrase(), observer=self.observer)
 
     def _canaries(self, slug: str) -> CanarySource:
         own = self.vault_directory(slug)

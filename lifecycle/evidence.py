@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lifecycle.config import Config
 from lifecycle.evidence_key import EvidenceKey, load_evidence_key, make_evidence_key
-from lifecycle.signing import secret_source
+from lifecycle.secret import secret_source
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.models import IsolationRun
 from lifecycle.vendor.run_document import document_lines, write_private

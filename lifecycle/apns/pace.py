@@ -13,7 +13,7 @@ import asyncio
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableSequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,6 +52,14 @@ class Unpaced:
         """Changes nothing."""
 
 
+class Cells(Protocol):
+    """Numbers in a row."""
+
+    def __getitem__(self, place: int, /) -> float: ...
+
+    def __setitem__(self, place: int, value: float, /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ceiling:
     """New connections in a second: over all, and to one address."""
@@ -76,13 +84,13 @@ class SharedPace:
         self,
         ceiling: Ceiling,
         *,
-        cells: MutableSequence[float] | None = None,
+        cells: Cells | None = None,
         lock: AbstractContextManager[object] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ceiling = ceiling
-        self._cells = array.array("d", [0.0] * CELLS) if cells is None else cells
+        self._cells: Cells = array.array("d", [0.0] * CELLS) if cells is None else cells
         self._lock = threading.Lock() if lock is None else lock
         self._monotonic = monotonic
         self._sleep = sleep

@@ -10,7 +10,6 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from lifecycle.apns.retry import RetryPolicy
 from lifecycle.clock import Clock
 from lifecycle.errors import PushcertError, Refused
 from lifecycle.instance.probe_kit import LeaveToVault, ProbeKit, read_kit
-from lifecycle.passphrase import PassphraseSource
+from lifecycle.instance.vaults import Vaults
 from lifecycle.wire.messages import Evidence, Probe
 
 if TYPE_CHECKING:
@@ -31,22 +30,6 @@ if TYPE_CHECKING:
 CANARY_KEPT = 60.0
 """Seconds after which the canary tenant is read again: it renews, and devices come and go."""
 _NO_FINGERPRINT = "0" * 64
-
-
-@dataclass(frozen=True, slots=True)
-class Vaults:
-    """Where the instances are.
-
-    Attributes:
-        directory: holds a vault for each customer, named after its slug.
-        passphrase: of the vaults, if they have one.
-        canaries: slugs of the vendor's own canary tenants; None where customers who consented
-            probe each other ("ring").
-    """
-
-    directory: Path
-    passphrase: PassphraseSource | None
-    canaries: tuple[str, ...] | None
 
 
 class Prober:

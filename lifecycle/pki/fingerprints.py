@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 Fingerprint = NewType("Fingerprint", str)
 """SHA-256 as 64 lower-case hexadecimal digits."""
@@ -25,6 +25,8 @@ def key_fingerprint(key: PublicKeyTypes) -> Fingerprint:
 
     The same for a key, its CSR and its certificate: comparing it is the key match.
     """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     return fingerprint(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

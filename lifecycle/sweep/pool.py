@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import pickle
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from types import ModuleType, TracebackType
-from typing import Self
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, cast
 
-from lifecycle.apns.pace import CELLS
 from lifecycle.errors import InternalFault
-from lifecycle.sweep.worker import Settings, work
+from lifecycle.sweep import cells
+from lifecycle.sweep.settings import LAST_WORDS, PID, Settings
 from lifecycle.vendor.sweeps import Job
 
 DEATHS = 3
 """Of workers, for each that there is, after which a sweep gives up: it is no accident then."""
-LAST_WORDS = 10.0
-"""Seconds a worker has to end by itself once its pipe is closed."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    process: BaseProcess
+    pid: int
     pipe: Connection
     jobs: dict[int, Job] = field(default_factory=dict)
 
@@ -49,18 +50,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """A spawned process imports its parent's main module anew: the whole command line, of which
-    a worker needs nothing, for a third of its memory and half of its start."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 class Pool:
     """Use it as a context manager; its end ends the processes.
 
@@ -70,13 +59,14 @@ class Pool:
     """
 
     def __init__(self, settings: Settings, workers: int) -> None:
-        self._settings = settings
-        # Not forked: this process has threads and an open database.
-        self._context = multiprocessing.get_context("spawn")
-        self._cells = self._context.RawArray("d", CELLS)
-        self._lock = self._context.Lock()
+        # Not forked from here: this process has threads and an open database.
+        self._nursery, self._control = _start_nursery(settings)
         self._deaths_left = DEATHS * workers
-        self._workers = [self._start() for _ in range(workers)]
+        try:
+            self._workers = [self._start() for _ in range(workers)]
+        except BaseException:
+            self._end_nursery()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -89,11 +79,7 @@ class Pool:
     ) -> None:
         for worker in self._workers:
             worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join(LAST_WORDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+        self._end_nursery()
 
     @property
     def under_way(self) -> int:
@@ -133,20 +119,52 @@ class Pool:
         if self._deaths_left < 0:
             raise InternalFault("The processes that probe die again and again; see their output.")
         worker.pipe.close()
-        worker.process.join(LAST_WORDS)
         self._workers[self._workers.index(worker)] = self._start()
         for job in worker.jobs.values():
             yield Returned(job, None)
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=work,
-            args=(self._settings, theirs, self._cells, self._lock),
-            name="pushcert-probes",
-            daemon=True,
+        ours, theirs = Pipe()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+                answer = self._control.recv(PID, socket.MSG_WAITALL)
+            except OSError:
+                answer = b""
+        if len(answer) < PID:
+            ours.close()
+            raise InternalFault("The processes that probe could not be started; see their output.")
+        return _Worker(int.from_bytes(answer, "big"), ours)
+
+    def _end_nursery(self) -> None:
+        self._control.close()
+        try:
+            self._nursery.wait(2 * LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._nursery.kill()
+            self._nursery.wait()
+
+
+def _start_nursery(settings: Settings) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair()
+    shared = cells.made()
+    try:
+        process = subprocess.Popen(  # noqa: S603 (ourselves)
+            # -P: from the places that this process imports from, and no others.
+            [sys.executable, "-P", "-m", "lifecycle.sweep", str(theirs.fileno()), str(shared)],
+            stdin=subprocess.PIPE,
+            pass_fds=(theirs.fileno(), shared),
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path),
+            },
         )
-        with _no_main_module():
-            process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
         theirs.close()
-        return _Worker(process, ours)
+        os.close(shared)
+    with suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as given:
+        given.write(pickle.dumps(settings))  # one that died at once is noticed by `_start`
+    return process, ours

@@ -16,15 +16,16 @@ from datetime import datetime
 from lifecycle.apns.pace import Ceiling
 from lifecycle.apns.retry import RetryPolicy
 from lifecycle.config import Config
-from lifecycle.embedded import Embedded
-from lifecycle.signing import secret_source
+from lifecycle.instance.vaults import Vaults
+from lifecycle.secret import secret_source
 from lifecycle.sweep.pool import Pool, Returned, cores
-from lifecycle.sweep.worker import Settings
+from lifecycle.sweep.settings import Settings
 from lifecycle.vendor import store, sweeps
 from lifecycle.vendor.evidence import conclude_all, worth_another_try
 from lifecycle.vendor.facts import CustomerKind, Verdict
 from lifecycle.vendor.models import IsolationRun
 from lifecycle.vendor.sweeps import Job
+from lifecycle.vendor_side import VendorSide
 from lifecycle.wire.messages import Evidence
 
 BATCH = 100
@@ -98,8 +99,8 @@ class Outcome:
 class _Run:
     """The state of a run in this process."""
 
-    def __init__(self, embedded: Embedded, run: IsolationRun, monotonic: Callable[[], float]):
-        self.embedded = embedded
+    def __init__(self, side: VendorSide, run: IsolationRun, monotonic: Callable[[], float]):
+        self.side = side
         self.run = run
         self.attempts: dict[int, int] = {}
         self.waiting: list[tuple[float, int, Job]] = []
@@ -112,7 +113,7 @@ class _Run:
         self.unanswered = 0
         self.inconclusive: list[tuple[str, str]] = []
         self._monotonic = monotonic
-        self._tries = embedded.config.isolation.attempts
+        self._tries = side.config.isolation.attempts
 
     def next_jobs(self, room: int) -> list[Job]:
         """Tries that are due again, else customers that have not had one."""
@@ -128,9 +129,9 @@ class _Run:
         return jobs
 
     def _order(self) -> None:
-        with self.embedded.database.transaction() as session:
+        with self.side.database.transaction() as session:
             self.ordered = sweeps.order(
-                session, self.run, after=self.after, limit=BATCH, at=self.embedded.clock.now()
+                session, self.run, after=self.after, limit=BATCH, at=self.side.clock.now()
             )
         self.exhausted = not self.ordered
         self.after = self.ordered[-1].customer_id if self.ordered else self.after
@@ -147,7 +148,7 @@ class _Run:
         again = returned.evidence is None or worth_another_try(evidence)
         if again and tried < self._tries:
             self.attempts[job.check_id] = tried
-            backoff = self.embedded.config.apns.backoff_seconds
+            backoff = self.side.config.apns.backoff_seconds
             due = self._monotonic() + backoff * AGAIN_AFTER * 2 ** (tried - 1)
             heapq.heappush(self.waiting, (due, job.check_id, job))
         else:
@@ -161,10 +162,8 @@ class _Run:
             now_or_never or len(self.results) >= BATCH or since >= PATIENCE
         ):
             return
-        with self.embedded.database.transaction() as session:
-            made = conclude_all(
-                session, self.results, self.embedded.notices, self.embedded.clock.now()
-            )
+        with self.side.database.transaction() as session:
+            made = conclude_all(session, self.results, self.side.notices, self.side.clock.now())
         self.results.clear()
         self.judged_at = self._monotonic()
         self.done += len(made)
@@ -172,11 +171,11 @@ class _Run:
             if conclusion.verdict is Verdict.INCONCLUSIVE and len(self.inconclusive) < NAMED:
                 self.inconclusive.append((conclusion.slug, conclusion.why))
         if any(conclusion.verdict is Verdict.BREACHED for conclusion in made):
-            self.embedded.send_mail()  # nobody waits for the end of a sweep to hear of a breach
+            self.side.send_mail()  # nobody waits for the end of a sweep to hear of a breach
 
 
 def sweep(
-    embedded: Embedded,
+    side: VendorSide,
     choice: Choice,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -186,7 +185,7 @@ def sweep(
     """Checks every customer that the run owes a check.
 
     Args:
-        embedded: both planes.
+        side: the vendor's.
         choice: which run.
         progress: told as it goes.
         stop: asked all the time; once True nothing new is begun, what is under way is judged
@@ -198,21 +197,21 @@ def sweep(
         Unavailable: the database cannot be used.
         InternalFault: the workers die again and again.
     """
-    config = embedded.config
+    config = side.config
     began = monotonic()
     deadline = began + config.isolation.deadline_minutes * 60
-    with embedded.database.transaction() as session:
+    with side.database.transaction() as session:
         if choice.resume:
             run = sweeps.unfinished(session)
         else:
-            now = embedded.clock.now()
+            now = side.clock.now()
             run = sweeps.begin(session, at=now, actor=choice.actor, since=choice.since)
         total = sweeps.owed(session, run)
-    state = _Run(embedded, run, monotonic)
+    state = _Run(side, run, monotonic)
     workers = config.isolation.workers or cores()
     workers = max(1, min(workers, -(-total // config.isolation.in_flight)))
     capacity = workers * config.isolation.in_flight
-    with Pool(_settings(embedded), workers) as pool:
+    with Pool(_settings(side), workers) as pool:
         while True:
             over = stop() or monotonic() >= deadline
             if not over:
@@ -226,7 +225,7 @@ def sweep(
             progress(Progress(state.done, total, len(state.waiting)))
     state.judge(now_or_never=True)
     progress(Progress(state.done, total, len(state.waiting)))
-    return _conclude(embedded, choice, state, monotonic() - began)
+    return _conclude(side, choice, state, monotonic() - began)
 
 
 def _fill(pool: Pool, state: _Run, capacity: int) -> None:
@@ -239,15 +238,15 @@ def _fill(pool: Pool, state: _Run, capacity: int) -> None:
             return
 
 
-def _conclude(embedded: Embedded, choice: Choice, state: _Run, seconds: float) -> Outcome:
+def _conclude(side: VendorSide, choice: Choice, state: _Run, seconds: float) -> Outcome:
     run_id = state.run.id
-    with embedded.database.transaction() as session:
+    with side.database.transaction() as session:
         left = sweeps.owed(session, state.run)
         if left == 0:
-            sweeps.finish(session, run_id, at=embedded.clock.now(), actor=choice.actor)
+            sweeps.finish(session, run_id, at=side.clock.now(), actor=choice.actor)
         counts = sweeps.verdicts(session, run_id)
         breached = sweeps.breached(session, run_id, NAMED)
-    embedded.send_mail()
+    side.send_mail()
     return Outcome(
         run_id,
         left == 0,
@@ -260,13 +259,11 @@ def _conclude(embedded: Embedded, choice: Choice, state: _Run, seconds: float) -
     )
 
 
-def _settings(embedded: Embedded) -> Settings:
-    from lifecycle.instance.prober import Vaults
-
-    config: Config = embedded.config
+def _settings(side: VendorSide) -> Settings:
+    config: Config = side.config
     canaries: tuple[str, ...] | None = None
     if config.isolation.other_tenant != "ring":
-        with embedded.database.reading() as session:
+        with side.database.reading() as session:
             canaries = tuple(store.slugs_of_kind(session, CustomerKind.CANARY))
     apns = config.apns
     each = config.isolation.connections_per_second_to_one_address
@@ -288,5 +285,5 @@ def _settings(embedded: Embedded) -> Settings:
             deadline=2 * apns.timeout_seconds,
         ),
         Ceiling(config.isolation.connections_per_second, each),
-        embedded.clock,
+        side.clock,
     )

@@ -7,58 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-from collections.abc import MutableSequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from lifecycle.apns.gateway import Gateway
-from lifecycle.apns.pace import Ceiling, SharedPace
-from lifecycle.apns.retry import RetryPolicy
-from lifecycle.clock import Clock
-from lifecycle.instance.prober import Prober, Vaults
+from lifecycle.apns.pace import SharedPace
+from lifecycle.instance.prober import Prober
+from lifecycle.sweep.cells import SharedCells
+from lifecycle.sweep.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a worker is told.
-
-    Attributes:
-        vaults: where the instances are.
-        host, port, ca_file, proxy: of APNs.
-        retry: how often one push is tried.
-        ceiling: of new connections.
-        clock: dates the answers.
-    """
-
-    vaults: Vaults
-    host: str
-    port: int
-    ca_file: Path | None
-    proxy: str | None
-    retry: RetryPolicy
-    ceiling: Ceiling
-    clock: Clock
-
-
-def work(
-    settings: Settings,
-    pipe: Connection,
-    cells: MutableSequence[float],
-    lock: AbstractContextManager[object],
-) -> None:
+def work(settings: Settings, pipe: Connection, cells: SharedCells) -> None:
     """Probes until the pipe is closed; all jobs that have come in are under way together.
 
     Args:
         settings: see there.
         pipe: gives ``[[slug, check id], …]``, takes ``Evidence`` (both JSON).
-        cells, lock: the shared state of the pace.
+        cells: the shared state of the pace.
     """
-    # Ctrl-C goes to every process of a terminal; when to stop is the parent's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pace = SharedPace(settings.ceiling, cells=cells, lock=lock)
+    pace = SharedPace(settings.ceiling, cells=cells, lock=cells)
     gateway = Gateway(settings.host, settings.port, settings.ca_file, settings.proxy)
     prober = Prober(settings.vaults, gateway, settings.retry, pace, settings.clock)
     asyncio.run(_serve(prober, pipe))

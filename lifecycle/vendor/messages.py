@@ -15,11 +15,13 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import TYPE_CHECKING
 
 from lifecycle.clock import require_utc
 from lifecycle.vendor.countdown import days_left
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PORTAL = "https://identity.apple.com/pushcert"
 WIDTH = 72
@@ -165,6 +167,8 @@ def _one_line(value: object) -> object:
 
 @cache
 def _environment(language: str) -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("lifecycle.vendor", f"templates/{language}"),
         undefined=StrictUndefined,

@@ -116,7 +116,7 @@ def test_a_worker_that_dies_takes_no_customer_with_it(
 
     def kill_one() -> bool:
         if next(asked) == 3:
-            started[0].process.kill()
+            os.kill(started[0].pid, signal.SIGKILL)
         return False
 
     outcome = fleet.sweep(stop=kill_one)

@@ -1,0 +1,68 @@
+"""What may run beside what: files that one process at a time holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lifecycle.config import Config
+from lifecycle.errors import refuse
+
+RUN_LOCK = "run.lock"
+TICK_LOCK = "tick.lock"
+SWEEP_LOCK = "sweep.lock"
+TICK_WAITS_SECONDS = 300
+
+
+@contextmanager
+def one_tick(config: Config) -> Iterator[None]:
+    """Keeps ticks apart: those of ``run`` and those of ``tick`` wait for each other.
+
+    Raises:
+        Refused: ``already_running``, another tick has been at work for minutes.
+    """
+    with _held(config.base / TICK_LOCK, TICK_WAITS_SECONDS):
+        yield
+
+
+@contextmanager
+def one_sweep(config: Config) -> Iterator[None]:
+    """Lets one ``verify --all`` live at a time: two would double the pace that Apple sees.
+
+    Raises:
+        Refused: ``already_running``.
+    """
+    with _held(config.base / SWEEP_LOCK, 0):
+        yield
+
+
+@contextmanager
+def one_run(config: Config) -> Iterator[None]:
+    """Lets one ``run`` live at a time.
+
+    Raises:
+        Refused: ``already_running``.
+    """
+    with _held(config.base / RUN_LOCK, 0):
+        yield
+
+
+@contextmanager
+def _held(path: Path, timeout: float) -> Iterator[None]:
+    # The system releases the lock when its process dies, however it dies.
+    lock = FileLock(path, timeout=timeout, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise refuse(
+            "already_running",
+            "Another pushcert is at work on this database.",
+            "Leave it to that one, or stop it first.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
