@@ -61,13 +61,14 @@ class VendorSide:
 
     def send_mail(self) -> DeliverySummary:
         """Sends what waits in the outbox; without a mail server it goes on waiting."""
-        from lifecycle.passphrase import resolve
-        from lifecycle.vendor.mail import SmtpTransport
         from lifecycle.vendor.outbox import DeliverySummary, deliver_due
 
         smtp = self.config.smtp
         if smtp.host is None:
             return DeliverySummary()
+        from lifecycle.passphrase import resolve
+        from lifecycle.vendor.mail import SmtpTransport
+
         password = secret_source(self.config, smtp.password)
         transport = SmtpTransport(
             host=smtp.host,

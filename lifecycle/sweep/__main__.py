@@ -1,9 +1,4 @@
-"""The process that the workers of a sweep are forked from: ``python -m lifecycle.sweep``.
-
-Started by ``pool``, and by nobody else. It loads what a worker needs once, so that the workers
-share that memory, and stays with them to the end: until then it has no threads, no event loop
-and no open files, which is what makes forking safe.
-"""
+"""``python -m lifecycle.sweep CELLS PIPE…``: a group of workers; started by ``pool`` alone."""
 
 import sys
 
@@ -12,6 +7,7 @@ import sys
 sys.modules["httpx._main"] = None  # type: ignore[assignment]
 
 if __name__ == "__main__":
-    from lifecycle.sweep.nursery import tend
+    from lifecycle.sweep.group import serve
 
-    tend(*(int(number) for number in sys.argv[1:]))
+    shared, *given = (int(number) for number in sys.argv[1:])
+    serve(shared, given)

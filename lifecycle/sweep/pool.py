@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import socket
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,16 +20,17 @@ from typing import IO, Self, cast
 
 from lifecycle.errors import InternalFault
 from lifecycle.sweep import cells
-from lifecycle.sweep.settings import LAST_WORDS, PID, Settings
+from lifecycle.sweep.settings import Settings
 from lifecycle.vendor.sweeps import Job
 
+LAST_WORDS = 10.0
+"""Seconds that the workers have to end by themselves once their pipes are closed."""
 DEATHS = 3
 """Of workers, for each that there is, after which a sweep gives up: it is no accident then."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    pid: int
     pipe: Connection
     jobs: dict[int, Job] = field(default_factory=dict)
 
@@ -59,14 +61,12 @@ class Pool:
     """
 
     def __init__(self, settings: Settings, workers: int) -> None:
-        # Not forked from here: this process has threads and an open database.
-        self._nursery, self._control = _start_nursery(settings)
+        self._settings = settings
         self._deaths_left = DEATHS * workers
-        try:
-            self._workers = [self._start() for _ in range(workers)]
-        except BaseException:
-            self._end_nursery()
-            raise
+        self._cells = cells.made()
+        self._groups: list[subprocess.Popen[bytes]] = []
+        self._workers: list[_Worker] = []
+        self._start(workers)
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,15 @@ class Pool:
     ) -> None:
         for worker in self._workers:
             worker.pipe.close()
-        self._end_nursery()
+        # Together they have so long, not each; those that still live then are ended.
+        ends = time.monotonic() + LAST_WORDS
+        for group in self._groups:
+            try:
+                group.wait(max(0.0, ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(group.pid, signal.SIGKILL)
+                group.wait()
+        os.close(self._cells)
 
     @property
     def under_way(self) -> int:
@@ -119,52 +127,31 @@ class Pool:
         if self._deaths_left < 0:
             raise InternalFault("The processes that probe die again and again; see their output.")
         worker.pipe.close()
-        self._workers[self._workers.index(worker)] = self._start()
+        self._workers.remove(worker)
+        self._start(1)
         for job in worker.jobs.values():
             yield Returned(job, None)
 
-    def _start(self) -> _Worker:
-        ours, theirs = Pipe()
-        with theirs:
-            try:
-                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-                answer = self._control.recv(PID, socket.MSG_WAITALL)
-            except OSError:
-                answer = b""
-        if len(answer) < PID:
-            ours.close()
-            raise InternalFault("The processes that probe could not be started; see their output.")
-        return _Worker(int.from_bytes(answer, "big"), ours)
-
-    def _end_nursery(self) -> None:
-        self._control.close()
-        try:
-            self._nursery.wait(2 * LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            self._nursery.kill()
-            self._nursery.wait()
-
-
-def _start_nursery(settings: Settings) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair()
-    shared = cells.made()
-    try:
-        process = subprocess.Popen(  # noqa: S603 (ourselves)
+    def _start(self, workers: int) -> None:
+        """Starts a group. Not by forking here: this process has threads and an open database."""
+        pairs = [Pipe() for _ in range(workers)]
+        theirs = [pair[1].fileno() for pair in pairs]
+        descriptors = [self._cells, *theirs]
+        group = subprocess.Popen(  # noqa: S603 (ourselves)
             # -P: from the places that this process imports from, and no others.
-            [sys.executable, "-P", "-m", "lifecycle.sweep", str(theirs.fileno()), str(shared)],
+            [sys.executable, "-P", "-m", "lifecycle.sweep", *map(str, descriptors)],
             stdin=subprocess.PIPE,
-            pass_fds=(theirs.fileno(), shared),
+            pass_fds=descriptors,
+            process_group=0,
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path),
             },
         )
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-        os.close(shared)
-    with suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as given:
-        given.write(pickle.dumps(settings))  # one that died at once is noticed by `_start`
-    return process, ours
+        self._groups.append(group)
+        for _, pipe in pairs:
+            pipe.close()
+        self._workers += [_Worker(pipe) for pipe, _ in pairs]
+        # If it died at once, its pipes say so.
+        with suppress(BrokenPipeError), cast("IO[bytes]", group.stdin) as given:
+            given.write(pickle.dumps(self._settings))

@@ -10,11 +10,6 @@ from lifecycle.apns.retry import RetryPolicy
 from lifecycle.clock import Clock
 from lifecycle.instance.vaults import Vaults
 
-LAST_WORDS = 10
-"""Seconds that workers have to end by themselves once they are to."""
-PID = 8
-"""Bytes in which a process id is told, big-endian."""
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:

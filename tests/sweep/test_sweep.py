@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,6 @@ import pytest
 from bench.faults import bad_day
 from lifecycle.errors import Refused
 from lifecycle.lab.faults import Fault
-from lifecycle.sweep import pool as pool_module
 from lifecycle.sweep.run import Choice, sweep
 from lifecycle.vendor.facts import Verdict
 
@@ -100,27 +100,36 @@ def test_a_run_that_was_killed_is_taken_up_where_it_stood(fleet_of: Fleets) -> N
     assert fleet.checked_once(str(run_id))
 
 
+def children(pid: int) -> tuple[int, ...]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if not listed.exists():
+        pytest.skip("this system does not list the children of a process")
+    return tuple(int(child) for child in listed.read_text().split())
+
+
+@pytest.mark.parametrize("which", ["first", "forked"])
 def test_a_worker_that_dies_takes_no_customer_with_it(
-    fleet_of: Fleets, monkeypatch: pytest.MonkeyPatch
+    fleet_of: Fleets, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     fleet = fleet_of(150, isolation={"in_flight": 8, "workers": 2}, apns={"backoff_seconds": 0.01})
     started = []
-    original = pool_module.Pool._start
+    original = subprocess.Popen
 
-    def start(pool: pool_module.Pool) -> Any:
-        started.append(original(pool))
+    def start(*given: Any, **options: Any) -> Any:
+        started.append(original(*given, **options))
         return started[-1]
 
-    monkeypatch.setattr(pool_module.Pool, "_start", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     asked = itertools.count()
 
     def kill_one() -> bool:
         if next(asked) == 3:
-            os.kill(started[0].pid, signal.SIGKILL)
+            (child,) = children(started[0].pid) if which == "forked" else (started[0].pid,)
+            os.kill(child, signal.SIGKILL)
         return False
 
     outcome = fleet.sweep(stop=kill_one)
-    assert len(started) == 3
+    assert len(started) == 2
     assert outcome.complete
     assert outcome.verdicts[Verdict.ISOLATED] == 150
     assert fleet.checked_once(outcome.run_id)
