@@ -41,7 +41,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
 from OpenSSL import SSL
 from rich.console import Console
 from rich.table import Table
@@ -72,6 +79,7 @@ class Stage:
         gateway: the lab's APNs.
         kits: one for each customer.
         pems: files with certificate and key, in plain text, for those that need files.
+        ders: certificate and key as a vault holds them once it is open.
         other: the canary tenant.
     """
 
@@ -79,6 +87,7 @@ class Stage:
     gateway: Gateway
     kits: list[ProbeKit]
     pems: list[Path]
+    ders: list[tuple[bytes, bytes]]
     other: OtherTenant
 
     def pushes(self, kit: ProbeKit) -> dict[Probe, Push]:
@@ -145,18 +154,20 @@ def httpx_clients(stage: Stage) -> None:
 
 
 def our_probes(stage: Stage) -> None:
-    """Our transport, and the four probes in flight together."""
+    """Our transport, a fresh key for each customer, and the four probes in flight together."""
 
-    async def one(kit: ProbeKit) -> None:
+    async def one(kit: ProbeKit, certificate: bytes, key: bytes) -> None:
+        fresh = load_der_private_key(key, None, unsafe_skip_rsa_key_validation=True)
+        assert isinstance(fresh, RSAPrivateKey)
         answers = await probe(
-            ClientIdentity(kit.certificate, kit.key),
+            ClientIdentity(x509.load_der_x509_certificate(certificate), fresh),
             stage.gateway,
             stage.pushes(kit),
             lambda: datetime.now(UTC),
         )
         assert [answer.status for answer in answers] == EXPECTED
 
-    asyncio.run(_all(one, [(kit,) for kit in stage.kits]))
+    asyncio.run(_all(one, [(k, *ders) for k, ders in zip(stage.kits, stage.ders, strict=True)]))
 
 
 async def _all(one: Callable[..., Any], jobs: list[tuple[Any, ...]]) -> None:
@@ -217,7 +228,7 @@ def set_up(directory: Path, customers: int, port: int) -> Stage:
     made = populate(directory, customers, apns_port=port)
     kits = [read_kit(directory / "instances" / slug, None) for slug in made.slugs]
     canary = read_kit(directory / "instances" / CANARY, None)
-    pems = []
+    pems, ders = [], []
     for kit in kits:
         pem = directory / f"{uuid.uuid4()}.pem"
         pem.write_bytes(
@@ -225,9 +236,15 @@ def set_up(directory: Path, customers: int, port: int) -> Stage:
             + kit.certificate.public_bytes(Encoding.PEM)
         )
         pems.append(pem)
+        ders.append(
+            (
+                kit.certificate.public_bytes(Encoding.DER),
+                kit.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+            )
+        )
     ca = load_config(directory / "config.toml").apns.ca_file
     gateway = Gateway("127.0.0.1", port, directory / str(ca))
-    return Stage(directory, gateway, kits, pems, OtherTenant(canary.topic, canary.token))
+    return Stage(directory, gateway, kits, pems, ders, OtherTenant(canary.topic, canary.token))
 
 
 def main() -> None:
