@@ -88,9 +88,43 @@ class Customer(VendorTable, table=True):
     created_at: datetime = _instant(nullable=False)
     paused_at: datetime | None = _instant()
     paused_reason: str | None = Field(default=None, max_length=500)
+    paused_until: datetime | None = _instant()
+    """When care is taken up again by itself; None: not before a person says so."""
     offboarded_at: datetime | None = _instant()
+    language: str | None = Field(default=None, max_length=8)
+    """Of the messages to this customer; None: the vendor's."""
+    notes: str | None = Field(default=None, sa_column=Column(Text))
+    """What vendor ops want to remember; never shown to the customer."""
     next_action_at: datetime | None = _instant(index=True)
     """When the planner must look again; the due query runs on its index."""
+
+
+class Contact(VendorTable, table=True):
+    """A further address that gets a customer's messages, beside ``Customer.email``."""
+
+    __tablename__: ClassVar[Any] = "contact"
+
+    customer_id: int = Field(primary_key=True, foreign_key="customer.id")
+    address: str = Field(primary_key=True, max_length=254)
+
+
+class CustomerTag(VendorTable, table=True):
+    """A word that vendor ops put on a customer, to pick many at once."""
+
+    __tablename__: ClassVar[Any] = "customer_tag"
+
+    tag: str = Field(primary_key=True, max_length=64)
+    customer_id: int = Field(primary_key=True, foreign_key="customer.id", index=True)
+
+
+class Bounce(VendorTable, table=True):
+    """An address that a mail server refused for good; gone once a message gets through."""
+
+    __tablename__: ClassVar[Any] = "bounce"
+
+    address: str = Field(primary_key=True, max_length=254)
+    at: datetime = _instant(nullable=False)
+    why: str = Field(max_length=1000)
 
 
 class Certificate(VendorTable, table=True):
@@ -257,6 +291,8 @@ class OutboxMessage(VendorTable, table=True):
     id: int | None = Field(default=None, primary_key=True)
     dedupe_key: str = Field(unique=True, max_length=200)
     kind: str = Field(max_length=32)
+    channel: str = Field(default="mail", max_length=64)
+    """``mail``, or the name of one of the vendor's own channels (``notify`` in config.toml)."""
     customer_id: int | None = Field(default=None, foreign_key="customer.id", index=True)
     renewal_id: int | None = Field(default=None, foreign_key="renewal.id")
     ladder: str | None = Field(default=None, max_length=64)
@@ -265,6 +301,7 @@ class OutboxMessage(VendorTable, table=True):
     copies: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     subject: str = Field(max_length=500)
     body: str = Field(sa_column=Column(Text, nullable=False))
+    html: str | None = Field(default=None, sa_column=Column(Text))
     attach_request: bool = False
     created_at: datetime = _instant(nullable=False)
     next_attempt_at: datetime | None = _instant(index=True)

@@ -45,13 +45,44 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("paused_reason", sa.String(500), nullable=True),
+        sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("offboarded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("language", sa.String(8), nullable=True),
+        sa.Column("notes", sa.Text(), nullable=True),
         sa.Column("next_action_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customer")),
         sa.UniqueConstraint("slug", name=op.f("uq_customer_slug")),
     )
     op.create_index(
         op.f("ix_customer_next_action_at"), "customer", ["next_action_at"], unique=False
+    )
+    op.create_table(
+        "bounce",
+        sa.Column("address", sa.String(254), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("why", sa.String(1000), nullable=False),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_bounce")),
+    )
+    op.create_table(
+        "contact",
+        sa.Column("customer_id", sa.Integer(), nullable=False),
+        sa.Column("address", sa.String(254), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customer.id"], name=op.f("fk_contact_customer_id")
+        ),
+        sa.PrimaryKeyConstraint("customer_id", "address", name=op.f("pk_contact")),
+    )
+    op.create_table(
+        "customer_tag",
+        sa.Column("tag", sa.String(64), nullable=False),
+        sa.Column("customer_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customer.id"], name=op.f("fk_customer_tag_customer_id")
+        ),
+        sa.PrimaryKeyConstraint("tag", "customer_id", name=op.f("pk_customer_tag")),
+    )
+    op.create_index(
+        op.f("ix_customer_tag_customer_id"), "customer_tag", ["customer_id"], unique=False
     )
     op.create_table(
         "isolation_run",
@@ -186,6 +217,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("dedupe_key", sa.String(200), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("channel", sa.String(64), nullable=False),
         sa.Column("customer_id", sa.Integer(), nullable=True),
         sa.Column("renewal_id", sa.Integer(), nullable=True),
         sa.Column("ladder", sa.String(64), nullable=True),
@@ -194,6 +226,7 @@ def upgrade() -> None:
         sa.Column("copies", sa.JSON(), nullable=False),
         sa.Column("subject", sa.String(500), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("html", sa.Text(), nullable=True),
         sa.Column("attach_request", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
@@ -302,6 +335,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_isolation_run_started_at"), table_name="isolation_run")
     op.drop_table("isolation_run")
     op.drop_index(op.f("ix_customer_next_action_at"), table_name="customer")
+    op.drop_index(op.f("ix_customer_tag_customer_id"), table_name="customer_tag")
+    op.drop_table("customer_tag")
+    op.drop_table("contact")
+    op.drop_table("bounce")
     op.drop_table("customer")
     op.drop_table("audit_head")
     op.drop_table("audit")
