@@ -57,7 +57,6 @@ class Invocation:
         from lifecycle.vendor_side import VendorSide
 
         config = self.config()
-        configure_log()
         with VendorSide(config, SystemClock()) as side:
             require_current(side.database.engine)
             yield side

@@ -1,32 +1,93 @@
 """``pushcert``: the one place where commands are put together.
 
-Nothing heavy is imported here: each command imports what it needs when it runs, so that
-``--help`` and the commands without a database start at once.
+Nothing heavy is imported here: a command's module is loaded when the command is called, and
+imports what it needs when it runs, so that ``--help`` and the commands without a database
+start at once. Help is plain text for the same reason.
 """
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.main
 from typer.core import TyperGroup
 
-from cli import (
-    audit,
-    customers,
-    instances,
-    isolation,
-    lab,
-    renewals,
-    reports,
-    signers,
-    upkeep,
-    work,
-)
 from cli.invocation import Invocation
 from lifecycle.errors import PushcertError, Refused, Unavailable
+
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Every day": {
+        "report": ("cli.reports", "Says whose push certificate ends when, and what is stuck."),
+        "renew": ("cli.renewals", "Renews one customer's certificate, step by step."),
+        "request": ("cli.renewals", "Gives the signed request of the open renewal."),
+        "upload": ("cli.renewals", "Takes in the certificate that the portal issued."),
+        "remind": ("cli.work", "Sends the reminders that are owed now, or says why none is."),
+    },
+    "Registry and records": {
+        "customer": ("cli.customers", "The registry of customers."),
+        "audit": ("cli.audit", "The hash-chained audit log."),
+    },
+    "Isolation": {
+        "verify": ("cli.work", "Proves that customers reach their own devices and no others."),
+        "isolation": ("cli.isolation", "What has been proven, and the signed evidence of it."),
+    },
+    "Setting up and keeping up": {
+        "init": ("cli.upkeep", "Makes config.toml, the database and the directories."),
+        "doctor": ("cli.upkeep", "Checks the deployment; one line each, with the remedy."),
+        "signer": ("cli.signers", "The MDM signing certificate."),
+        "notify": ("cli.channels", "Mail and chat channels, and a test of each."),
+        "tick": ("cli.work", "Does everything that is owed now, once; for cron."),
+        "run": ("cli.work", "Runs the scheduler until SIGTERM."),
+    },
+    "Files, without a database": {
+        "sign": ("cli.signers", "Signs one CSR: makes the push certificate request."),
+        "inspect": ("cli.signers", "Says what any file is, and what is wrong with it."),
+    },
+    "Beyond the vendor": {
+        "instance": ("cli.instances", "A customer's instance: key, devices, pushes."),
+        "lab": ("cli.lab", "A local stand-in for Apple; `lab run` plays a whole year."),
+    },
+}
+"""Every command by heading: the module that has it, and what the overview says of it."""
+
+
+LONG_RUNNING = frozenset({"instance", "lab", "run", "verify"})
+"""Commands that may run for hours; their garbage is collected as usual."""
+
+
+class LazyCommands(Mapping[str, Any]):
+    """The commands by name; a command's module is imported when the command is asked for."""
+
+    def __init__(self) -> None:
+        self._module = {
+            name: module for group in COMMANDS.values() for name, (module, _) in group.items()
+        }
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        """The command. Raises ``KeyError``."""
+        module = self._module[name]
+        if name not in self._loaded:
+            part = typer.Typer(rich_markup_mode=None)
+            import_module(module).register(part)
+            self._loaded |= typer.main.get_group(part).commands
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, as the overview has them."""
+        return iter(self._module)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._module)
+
 
 USAGE_ERRORS: tuple[type[Exception], ...] = (
     typer.Exit,
@@ -37,8 +98,18 @@ USAGE_ERRORS: tuple[type[Exception], ...] = (
 click is a package of its own or, as in newer releases, a part of typer."""
 
 
-class ErrorReporting(TyperGroup):
-    """Turns errors into a sentence on stderr and the exit code that scripts rely on."""
+class Commands(TyperGroup):
+    """Loads commands late; turns errors into a sentence on stderr and scripts' exit codes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = LazyCommands()  # type: ignore[assignment]
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """The overview, without loading anything."""
+        for heading, group in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, said) for name, (_, said) in group.items()])
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command. Exit codes: DESIGN.md, section 6; no traceback without --debug."""
@@ -81,7 +152,8 @@ def _say(error: PushcertError) -> None:
 
 app = typer.Typer(
     name="pushcert",
-    cls=ErrorReporting,
+    cls=Commands,
+    rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Keeps every customer's MDM push certificate alive: renewed in time, never created"
@@ -112,15 +184,8 @@ def main(
 ) -> None:
     """Options that every command shares."""
     ctx.obj = Invocation(config, debug)
-
-
-upkeep.register(app)
-signers.register(app)
-customers.register(app)
-renewals.register(app)
-work.register(app)
-reports.register(app)
-audit.register(app)
-isolation.register(app)
-instances.register(app)
-lab.register(app)
+    if ctx.invoked_subcommand not in LONG_RUNNING:
+        # What a short command loads lives until its end: looking it through for garbage again
+        # and again, and once more at the exit, is a quarter of its time.
+        gc.set_threshold(200_000, 20, 20)
+        atexit.register(gc.freeze)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.invocation import AsJson, console, invocation, print_json
+from cli.invocation import AsJson, Invocation, console, invocation, print_json
 from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
 
 if TYPE_CHECKING:
@@ -91,27 +91,63 @@ def remind(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")
     ] = False,
+    slug: Annotated[
+        str | None,
+        typer.Option("--explain", help="Why this customer gets a message or none; sends nothing."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sends the reminders that are owed now.
 
     Example: pushcert remind --dry-run
     """
-    from lifecycle.turns import one_tick
     from lifecycle.vendor.dry_run import explain
 
-    with invocation(ctx).embedded() as embedded:
-        if not dry_run:
-            with one_tick(embedded.config):
-                _finish(embedded.tick(), as_json)
-            return
-        lines = list(explain(embedded.database, embedded.policy, embedded.clock.now()))
+    if slug is not None:
+        _explain(invocation(ctx), slug, as_json)
+        return
+    if not dry_run:
+        from lifecycle.turns import one_tick
+
+        with invocation(ctx).embedded() as embedded, one_tick(embedded.config):
+            _finish(embedded.tick(), as_json)
+        return
+    with invocation(ctx).vendor_side() as side:
+        lines = list(explain(side.database, side.policy, side.clock.now()))
     if as_json:
         print_json([{"slug": line.slug, "owed": line.owed, "why": line.why} for line in lines])
         return
     out = console()
     for line in lines:
         out.print(f"{line.slug}: {line.owed or 'nothing'} ({line.why})", markup=False)
+
+
+def _explain(opened: Invocation, slug: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from lifecycle.correspondence import configured_quiet_hours
+    from lifecycle.vendor.dry_run import tell_story
+
+    with opened.vendor_side() as side:
+        story = tell_story(
+            side.database,
+            side.policy,
+            slug,
+            side.clock.now(),
+            mail=side.config.smtp.host is not None,
+            quiet=configured_quiet_hours(side.config),
+        )
+    if as_json:
+        print_json(asdict(story))
+        return
+    out = console()
+    out.print(f"{slug}: {story.owed or 'nothing'} is owed now ({story.why}).", markup=False)
+    out.print(f"Messages go to {', '.join(story.to)}.", markup=False)
+    for obstacle in story.obstacles:
+        out.print(f"In the way: {obstacle}", markup=False)
+    out.print("So far:" if story.told else "No message so far.")
+    for line in story.told:
+        out.print(f"  {line}", markup=False)
 
 
 def tick(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -7,9 +7,12 @@ Nothing but the file counts: a stray environment variable must not change a rene
 
 from __future__ import annotations
 
+import re
 import tomllib
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -29,6 +32,11 @@ Secret = Annotated[str | None, Field(pattern=r"^(env|file|command):.+$")]
 """Where a secret comes from: ``env:NAME``, ``file:PATH`` or ``command:PROGRAM ARGUMENTS``."""
 
 
+Language = Literal["en", "de", "fr", "es", "ja"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+
+
 class VendorSection(Section):
     """Who the vendor is, and where its registry is kept."""
 
@@ -36,6 +44,18 @@ class VendorSection(Section):
     database: str = "sqlite:///vendor.sqlite"
     ops: tuple[str, ...] = ()
     upload_at: str = "the setup page of your MDM server"
+    language: Language = "en"
+    templates: Path | None = None
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("a time zone is written as Europe/Berlin") from None
+        return name
 
 
 class SignerSection(Section):
@@ -74,6 +94,32 @@ class ReminderSection(Section):
     grace_every_days: int = Field(default=7, ge=1)
     copy_ops_from: int = 7
     after_delivery: tuple[int, ...] = (7, 14, 21, 28)
+    quiet_hours: str | None = None
+    quiet_days: tuple[Weekday, ...] = ()
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _is_a_span(cls, text: str | None) -> str | None:
+        if text is not None:
+            begin, _, end = text.partition("-")
+            if not (_CLOCK.fullmatch(begin) and _CLOCK.fullmatch(end)) or begin == end:
+                raise ValueError("quiet hours are written as 20:00-07:00")
+        return text
+
+    @field_validator("quiet_days")
+    @classmethod
+    def _leaves_a_day(cls, days: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(days)) == 7:
+            raise ValueError("a day must be left on which messages go out")
+        return days
+
+    @property
+    def quiet_span(self) -> tuple[time, time] | None:
+        """Beginning and end of the quiet hours, on the vendor's clock; None: there are none."""
+        if self.quiet_hours is None:
+            return None
+        begin, _, end = self.quiet_hours.partition("-")
+        return time.fromisoformat(begin), time.fromisoformat(end)
 
     @field_validator("before_expiry", "after_delivery")
     @classmethod
@@ -137,6 +183,33 @@ class SmtpSection(Section):
     timeout_seconds: float = Field(default=30.0, gt=0)
 
 
+class DigestSection(Section):
+    """One message a day to vendor ops, instead of a copy of each reminder."""
+
+    enabled: bool = False
+    at: str = "07:00"
+
+    @field_validator("at")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        if not _CLOCK.fullmatch(text):
+            raise ValueError("a time of day is written as 07:00")
+        return text
+
+
+class ChannelSection(Section):
+    """A chat channel of vendor ops, reached by an apprise URL."""
+
+    url: Annotated[str, Field(pattern=r"^(env|file|command):.+$")]
+    kinds: tuple[Literal["breach", "revoked", "signer_expiry", "ops_reminder", "digest"], ...] = (
+        "breach",
+        "revoked",
+        "signer_expiry",
+        "ops_reminder",
+        "digest",
+    )
+
+
 class VaultSection(Section):
     """The instances' private stores."""
 
@@ -163,10 +236,20 @@ class Config(Section):
     revocation: RevocationSection = RevocationSection()
     apns: ApnsSection = ApnsSection()
     smtp: SmtpSection = SmtpSection()
+    digest: DigestSection = DigestSection()
+    notify: dict[str, ChannelSection] = {}
     vault: VaultSection = VaultSection()
     run: RunSection = RunSection()
     base: Path = Path()
     """The folder that relative paths are taken from; set on loading, not in the file."""
+
+    @field_validator("notify")
+    @classmethod
+    def _has_a_plain_name(cls, channels: dict[str, ChannelSection]) -> dict[str, ChannelSection]:
+        for name in channels:
+            if not re.fullmatch(r"[a-z0-9_-]{1,32}", name) or name == "mail":
+                raise ValueError(f"'{name[:40]}' cannot name a channel: use a-z, 0-9, not 'mail'")
+        return channels
 
     def path(self, path: Path) -> Path:
         """``path``, made absolute from the file's folder."""

@@ -187,6 +187,7 @@ class Embedded(VendorSide):
         """
         work = self.worker.tick(stop=stop)
         remind_of_signer(self.database, self.policy.ladder, self.notices, self.clock.now())
+        self.write_digest()
         return Tick(work, self.send_mail())
 
     def _vault_passphrase(self) -> PassphraseSource | None:

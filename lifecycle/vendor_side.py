@@ -5,6 +5,8 @@ Reports, the registry, the audit log, sweeps. Light to load, because people wait
 
 from __future__ import annotations
 
+from datetime import time
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,11 +14,10 @@ from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.policy import configured_policy
-from lifecycle.secret import secret_source
 from lifecycle.vendor.database import Database
-from lifecycle.vendor.notices import Notices
 
 if TYPE_CHECKING:
+    from lifecycle.vendor.notices import Notices
     from lifecycle.vendor.outbox import DeliverySummary
 
 
@@ -31,7 +32,6 @@ class VendorSide:
     Attributes:
         database: the vendor's.
         policy: what the planner decides by.
-        notices: writes what people are to be told.
     """
 
     def __init__(
@@ -42,7 +42,14 @@ class VendorSide:
         self.observer: WriteObserver = observer or Unobserved()
         self.policy = configured_policy(config)
         self.database = Database(config.database_url, self.observer)
-        self.notices = Notices(config.vendor.name, config.vendor.ops, config.vendor.upload_at)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """Writes what people are to be told."""
+        from lifecycle.correspondence import configured_letterhead
+        from lifecycle.vendor.notices import Notices
+
+        return Notices(configured_letterhead(self.config))
 
     def __enter__(self) -> Self:
         return self
@@ -61,29 +68,36 @@ class VendorSide:
 
     def send_mail(self) -> DeliverySummary:
         """Sends what waits in the outbox; without a mail server it goes on waiting."""
+        from lifecycle.correspondence import (
+            configured_chats,
+            configured_mail,
+            configured_quiet_hours,
+        )
         from lifecycle.vendor.outbox import DeliverySummary, deliver_due
 
-        smtp = self.config.smtp
-        if smtp.host is None:
+        transport, chats = configured_mail(self.config), configured_chats(self.config)
+        if transport is None and not chats:
             return DeliverySummary()
-        from lifecycle.passphrase import resolve
-        from lifecycle.vendor.mail import SmtpTransport
-
-        password = secret_source(self.config, smtp.password)
-        transport = SmtpTransport(
-            host=smtp.host,
-            port=smtp.port,
-            security=smtp.security,
-            username=smtp.username,
-            password=lambda: (resolve(password) or b"").decode(),
-            ca_file=None if smtp.ca_file is None else self.config.path(smtp.ca_file),
-            timeout=smtp.timeout_seconds,
-        )
         return deliver_due(
             self.database.transaction,
             transport,
             self.clock.now(),
-            sender=smtp.sender,
+            sender=self.config.smtp.sender,
             vendor=self.config.vendor.name,
+            chats=chats,
+            quiet=configured_quiet_hours(self.config),
             observer=self.observer,
         )
+
+    def write_digest(self) -> None:
+        """Writes the day's digest into the outbox, once its hour has come."""
+        if not self.config.digest.enabled:
+            return
+        from zoneinfo import ZoneInfo
+
+        from lifecycle.vendor.digest import DigestSchedule, write_digest
+
+        schedule = DigestSchedule(
+            time.fromisoformat(self.config.digest.at), ZoneInfo(self.config.vendor.time_zone)
+        )
+        write_digest(self.database, self.policy, self.notices, schedule, self.clock.now())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lifecycle.errors import Finding
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -28,3 +33,29 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         if missing.filename in FOREIGN:
             pytest.skip(f"{missing.filename} is not installed")
         raise
+
+
+INVENTED = frozenset({"name_bad", "topic_taken", "csr_key_taken"})
+"""Codes that tests make up."""
+DOCUMENTED = frozenset(
+    re.findall(
+        r"^\| `(\w+)` \|",
+        (Path(__file__).resolve().parent.parent / "docs" / "findings.md").read_text(),
+        re.MULTILINE,
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def every_code_is_documented(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """However a code came about, docs/findings.md has it."""
+    met: set[str] = set()
+    make = Finding.__init__
+
+    def note(self: Finding, code: str, *rest: Any, **named: Any) -> None:
+        met.add(code)
+        make(self, code, *rest, **named)
+
+    monkeypatch.setattr(Finding, "__init__", note)
+    yield
+    assert not met - DOCUMENTED - INVENTED, "run `python docs/make_findings.py`"

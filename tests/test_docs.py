@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from lifecycle.config import Config, load_config
+from lifecycle.config import Config, Language, load_config
 from lifecycle.errors import Refused
 from lifecycle.policy import configured_policy
 from lifecycle.vendor.facts import Policy, Status
+from lifecycle.vendor.letter_templates import LANGUAGES
+from lifecycle.vendor.notices import ALERTS
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.toml"
@@ -56,11 +59,13 @@ def test_the_example_shows_every_key_with_its_default() -> None:
 
 
 def test_the_example_can_be_loaded_with_everything_switched_on(tmp_path: Path) -> None:
-    text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     file = tmp_path / "config.toml"
     file.write_text(text)
     config = load_config(file)
     assert config.smtp.password == "env:PUSHCERT_SMTP"
+    assert config.notify["slack"].kinds == ALERTS
+    assert set(LANGUAGES) == set(get_args(Language))
     assert configured_policy(Config()) == Policy()
 
 
@@ -70,6 +75,11 @@ def test_the_example_can_be_loaded_with_everything_switched_on(tmp_path: Path) -
         ("[vendor]\nnmae = 'x'", "config_invalid", "vendor.nmae"),
         ("[renewal]\nwindow_days = 'soon'", "config_invalid", "renewal.window_days"),
         ("[renewal]\nwindow_days = 12", "config_invalid", "spread_days"),
+        ("[vendor]\ntime_zone = 'Mars/Olympus'", "config_invalid", "vendor.time_zone"),
+        ("[reminders]\nquiet_hours = '9-17'", "config_invalid", "reminders.quiet_hours"),
+        ("[digest]\nat = 'noon'", "config_invalid", "digest.at"),
+        ("[notify.mail]\nurl = 'env:X'", "config_invalid", "notify"),
+        ("[notify.slack]\nurl = 'slack://hunter2'", "config_invalid", "notify.slack.url"),
         ("[smtp]\npassword = 'hunter2'", "config_invalid", "smtp.password"),
         ("[vendor", "config_unreadable", "TOML"),
     ],
@@ -126,8 +136,35 @@ def test_every_command_has_a_sentence_and_an_example() -> None:
     commands(typer.main.get_command(app), "pushcert")
 
 
+def test_the_overview_lists_every_command_that_the_modules_have() -> None:
+    import pkgutil
+
+    import typer.main
+
+    import cli
+    from cli.main import COMMANDS
+
+    listed = {(name, module) for group in COMMANDS.values() for name, (module, _) in group.items()}
+    found = set()
+    for info in pkgutil.iter_modules(cli.__path__, "cli."):
+        if info.name == "cli.__main__":
+            continue  # it runs the command line
+        module = importlib.import_module(info.name)
+        if hasattr(module, "register"):
+            part = typer.Typer()
+            module.register(part)
+            found |= {(name, info.name) for name in typer.main.get_group(part).commands}
+    assert listed == found
+
+
+def test_what_a_command_that_takes_long_is_called_is_known() -> None:
+    from cli.main import COMMANDS, LONG_RUNNING
+
+    assert {name for group in COMMANDS.values() for name in group} >= LONG_RUNNING
+
+
 def test_help_and_file_commands_start_without_the_heavy_libraries() -> None:
-    heavy = ("sqlalchemy", "sqlmodel", "alembic", "fastapi", "httpx", "apscheduler")
+    heavy = ("sqlalchemy", "sqlmodel", "alembic", "fastapi", "httpx", "apscheduler", "jinja2")
     code = (
         "import sys; from typer.testing import CliRunner; from cli.main import app;"
         "r = CliRunner().invoke(app, sys.argv[1:]); assert r.exit_code in (0, 4), r.output;"

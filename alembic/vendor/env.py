@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from alembic import context
-from lifecycle.vendor.models import UtcDateTime, VendorTable
+from lifecycle.vendor.models import UtcDateTime, VendorTable, complete_for_postgresql
 
 
 def render_item(kind: str, item: Any, _autogen: object) -> str | Literal[False]:
@@ -25,6 +25,7 @@ def render_item(kind: str, item: Any, _autogen: object) -> str | Literal[False]:
     return False
 
 
+complete_for_postgresql()
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,

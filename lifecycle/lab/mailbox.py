@@ -115,7 +115,8 @@ class _OnSocket(Controller):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    listening = socket.socket()
+    # The protocol is said, because asyncio turns Nagle's delay off for sockets that say it.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
     return listening

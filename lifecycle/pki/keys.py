@@ -93,7 +93,7 @@ def load_pkcs12(
         raise refuse(
             "pkcs12_unreadable",
             "The PKCS#12 file cannot be opened: the passphrase is wrong or the file is damaged.",
-            "Check the passphrase; if it is right, export the file again from the keychain.",
+            "Check the passphrase; if it is right, export the file again where it came from.",
         ) from None
     if key is None or leaf is None:
         lacks = "private key" if key is None else "certificate"

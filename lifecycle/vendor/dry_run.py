@@ -1,4 +1,4 @@
-"""What ``remind`` would send now, and for everybody else why nothing is owed."""
+"""What ``remind`` would send now, and for everybody else why nothing is owed. Writes nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlmodel import Session, col, select
+
 from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
 from lifecycle.vendor.ladder import current_rung, next_rung_at
+from lifecycle.vendor.models import Bounce, Contact, OutboxMessage
+from lifecycle.vendor.outbox import CUSTOMER_PAUSED
 from lifecycle.vendor.plan import Deliver, Remind, ladder, opens_at, plan
+from lifecycle.vendor.quiet_hours import QuietHours
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,100 @@ class Explanation:
     slug: str
     owed: str | None
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Why one customer gets a message now or gets none, in sentences.
+
+    Attributes:
+        owed: the rung owed now, or None.
+        why: one sentence about now.
+        to: every address that gets the customer's messages.
+        obstacles: what keeps messages from arriving, each a sentence.
+        told: the messages so far, newest first, each a sentence.
+    """
+
+    slug: str
+    owed: str | None
+    why: str
+    to: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    told: tuple[str, ...]
+
+
+STORY_LENGTH = 20
+"""How many past messages a story tells."""
+
+
+def tell_story(
+    database: Database,
+    policy: Policy,
+    slug: str,
+    now: datetime,
+    *,
+    mail: bool,
+    quiet: QuietHours | None,
+) -> Story:
+    """The story of one customer's messages at ``now`` (aware UTC).
+
+    Args:
+        mail: whether a mail server is configured.
+        quiet: when customers are left alone.
+
+    Raises:
+        Refused: ``customer_unknown``.
+    """
+    with database.reading() as session:
+        record = store.load(session, store.customer_by_slug(session, slug))
+        customer_id = store.key_of(record.customer)
+        others = session.exec(select(Contact.address).where(Contact.customer_id == customer_id))
+        to = tuple(dict.fromkeys((record.customer.email, *sorted(others))))
+        rows = session.exec(
+            select(OutboxMessage)
+            .where(OutboxMessage.customer_id == customer_id)
+            .order_by(col(OutboxMessage.id).desc())
+            .limit(STORY_LENGTH)
+        ).all()
+        now_owed = explain_one(record.facts, policy, now)
+        return Story(
+            slug,
+            now_owed.owed,
+            now_owed.why,
+            to,
+            tuple(_obstacles(session, to, now, mail=mail, quiet=quiet)),
+            tuple(_told(row) for row in rows),
+        )
+
+
+def _obstacles(
+    session: Session, to: tuple[str, ...], now: datetime, *, mail: bool, quiet: QuietHours | None
+) -> Iterator[str]:
+    if not mail:
+        yield "No mail server is configured (smtp.host), so messages wait in the outbox."
+    until = None if quiet is None else quiet.until(now)
+    if until is not None:
+        yield f"It is quiet until {until:%Y-%m-%d %H:%M} UTC (reminders.quiet_hours, quiet_days)."
+    for bounce in session.exec(select(Bounce).where(col(Bounce.address).in_(to))):
+        yield f"{bounce.address} has been refused since {bounce.at:%Y-%m-%d}: {bounce.why}"
+
+
+def _told(row: OutboxMessage) -> str:
+    what = f"{row.created_at:%Y-%m-%d %H:%M} {row.kind}"
+    rung = f" ({row.rung})" if row.rung else ""
+    to = ", ".join([*row.recipients, *row.copies]) or "nobody"
+    if row.sent_at is not None:
+        became = f"sent {row.sent_at:%Y-%m-%d %H:%M}"
+    elif row.given_up_at is not None:
+        became = f"not sent: {row.last_error}"
+    elif row.last_error == CUSTOMER_PAUSED:
+        became = "waits for the end of the pause"
+    elif row.next_attempt_at is not None and row.attempts:
+        became = f"tried {row.attempts} times, again {row.next_attempt_at:%Y-%m-%d %H:%M}"
+        became += f": {row.last_error}"
+    else:
+        became = "waits to be sent"
+    return f"{what}{rung} to {to}: {became}"
 
 
 def explain(database: Database, policy: Policy, now: datetime) -> Iterator[Explanation]:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lifecycle.clock import require_utc
-from lifecycle.errors import Refused, Unavailable, refuse
+from lifecycle.errors import Finding, Refused, Unavailable, refuse
 from lifecycle.vendor.models import OutboxMessage
 
+PERMANENT = range(500, 600)
 _ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
 _MESSAGE_TOO_LARGE = 552
 
@@ -33,14 +34,37 @@ class MailTransport(Protocol):
     very end may have delivered. Hence the deterministic ``Message-ID``.
     """
 
-    def send(self, message: EmailMessage) -> None:
-        """Sends one message.
+    def send(self, message: EmailMessage) -> tuple[RefusedAddress, ...]:
+        """Sends one message; gives the addresses that were passed over, refused for good.
 
         Raises:
             Unavailable: it may go through later (``ServerDown``: nor will any other now).
-            Refused: it will never go through.
+            Refused: it will never go through (``AddressesRefused``: no address in ``To``
+                is left).
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedAddress:
+    """An address that the mail server refused for good, and what it said."""
+
+    address: str
+    why: str
+
+
+class AddressesRefused(Refused):
+    """The mail server refused every address in ``To`` for good."""
+
+    def __init__(self, refused: tuple[RefusedAddress, ...]) -> None:
+        self.refused = refused
+        super().__init__(
+            Finding(
+                "mail_refused",
+                " ".join(one.why for one in refused),
+                "Correct the address with `pushcert customer edit`, or in config.toml.",
+            )
+        )
 
 
 class ServerDown(Unavailable):
@@ -61,7 +85,7 @@ def compose(
     """The mail for one outbox row; the same row always gives the same bytes.
 
     Args:
-        row: stored.
+        row: stored; with its HTML form, if it has one, as the alternative to the text.
         attachment: the request; attached as bytes, so that no mail server adds a footer.
         sender: the vendor's address.
         vendor: the vendor's name, shown beside it.
@@ -81,6 +105,8 @@ def compose(
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message.set_content(row.body, cte="quoted-printable")
+    if row.html is not None:
+        message.add_alternative(row.html, subtype="html", cte="quoted-printable")
     if attachment is not None:
         message.add_attachment(
             attachment.text.encode("ascii"),
@@ -88,7 +114,8 @@ def compose(
             subtype="octet-stream",
             filename=attachment.name,
         )
-        message.set_boundary(f"=_{_digest(row)}")
+    for depth, part in enumerate(part for part in message.walk() if part.is_multipart()):
+        part.set_boundary(f"=_{depth}_{_digest(row)}")
     return message
 
 
@@ -138,19 +165,23 @@ class SmtpTransport:
     ca_file: Path | None = None
     timeout: float = 30.0
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage) -> tuple[RefusedAddress, ...]:
         """See ``MailTransport.send``.
 
-        Nothing is sent when an address in ``To`` is refused. A refused address in ``Cc`` is
-        passed over: a copy must not keep the message from the one it is for.
+        An address that is refused for good is passed over as long as another in ``To`` takes
+        the message; one in ``Cc`` never keeps it from those it is for. Nothing is sent while
+        an address in ``To`` is refused for the time being (greylisting).
         """
         with self._session() as smtp:
-            self._open_envelope(smtp, message)
+            refused = self._open_envelope(smtp, message)
             code, text = smtp.data(message.as_bytes())
             if code != 250:
                 raise _by_code(code, f"The mail server did not take the message: {_said(text)}")
+        return refused
 
-    def _open_envelope(self, smtp: smtplib.SMTP, message: EmailMessage) -> None:
+    def _open_envelope(
+        self, smtp: smtplib.SMTP, message: EmailMessage
+    ) -> tuple[RefusedAddress, ...]:
         sender = message["From"].addresses[0].addr_spec
         code, text = smtp.mail(sender)
         if code == _MESSAGE_TOO_LARGE:
@@ -158,13 +189,21 @@ class SmtpTransport:
         if code != 250:
             # Whatever it says: this is about us and our account, not about this message.
             raise ServerDown(f"The mail server does not let {sender} send: {_said(text)}")
+        refused: list[RefusedAddress] = []
+        taken = 0
         for header in ("To", "Cc"):
             for address in message[header].addresses if message[header] else ():
                 code, text = smtp.rcpt(address.addr_spec)
-                if code not in (250, 251) and header == "To":
-                    raise _by_code(
-                        code, f"The mail server refuses {address.addr_spec}: {_said(text)}"
-                    )
+                why = f"The mail server refuses {address.addr_spec}: {_said(text)} ({code})."
+                if code in (250, 251):
+                    taken += header == "To"
+                elif code in PERMANENT:
+                    refused.append(RefusedAddress(address.addr_spec, why))
+                elif header == "To":
+                    raise Unavailable(why)
+            if header == "To" and not taken:
+                raise AddressesRefused(tuple(refused))
+        return tuple(refused)
 
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
@@ -225,7 +264,7 @@ class SmtpTransport:
 
 def _by_code(code: int, message: str) -> Unavailable | Refused:
     """A reply of the 5xx kind is for good (RFC 5321, 4.2.1); anything else may pass."""
-    if 500 <= code < 600:
+    if code in PERMANENT:
         return refuse("mail_refused", f"{message} ({code}).", "Correct the address.")
     return Unavailable(f"{message} ({code}).")
 

@@ -7,22 +7,28 @@ killed and planning it again, cannot make a second row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from pathlib import Path
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
 from lifecycle.vendor.ladder import Rung
-from lifecycle.vendor.messages import Context, Kind, letter
+from lifecycle.vendor.messages import Context, DigestSection, Kind, letter
 from lifecycle.vendor.models import (
     Certificate,
+    Contact,
     Customer,
     IsolationCheck,
     OutboxMessage,
     Renewal,
     Signer,
 )
+from lifecycle.vendor.outbox import IN_DIGEST, MAIL, NOTHING_TO_TELL
+
+ALERTS = (Kind.BREACH, Kind.REVOKED, Kind.SIGNER_EXPIRY, Kind.OPS_REMINDER, Kind.DIGEST)
+"""The kinds that go to vendor ops, and so to their chat channels as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +40,45 @@ class About:
     renewal: Renewal | None = None
 
 
-class Notices:
-    """Writes messages into the outbox.
+@dataclass(frozen=True, slots=True)
+class OpsChannel:
+    """One of vendor ops' chat channels, and the kinds of messages that it is to get."""
 
-    Args:
+    name: str
+    kinds: frozenset[str] = frozenset(ALERTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """Who writes, to which ops, and how.
+
+    Attributes:
         vendor: the vendor's name, as customers know it.
-        ops: addresses of vendor ops; may be empty, then nothing is written for them alone.
+        ops: addresses of vendor ops; may be empty, then nothing is mailed to them.
         upload_at: where a customer uploads the certificate, as a phrase for a sentence.
+        language: of what goes to ops, and to customers who have none of their own.
+        templates: the vendor's own templates, which go before the bundled ones.
+        channels: ops' chat channels.
+        digest: ops get one message a day instead of a copy of each reminder. Breaches,
+            revocations and the signer are always told at once.
     """
 
-    def __init__(self, vendor: str, ops: tuple[str, ...], upload_at: str) -> None:
-        self._vendor = vendor
-        self._ops = ops
-        self._upload_at = upload_at
+    vendor: str
+    ops: tuple[str, ...] = ()
+    upload_at: str = "the setup page of your MDM server"
+    language: str = "en"
+    templates: Path | None = None
+    channels: tuple[OpsChannel, ...] = ()
+    digest: bool = False
+
+
+class Notices:
+    """Writes messages into the outbox."""
+
+    def __init__(self, head: Letterhead) -> None:
+        self._head = head
+        self._ops = head.ops
+        self._copied = () if head.digest else head.ops
 
     def delivery(
         self, session: Session, about: About, rung: Rung | None, now: datetime, *, again: bool
@@ -62,8 +94,8 @@ class Notices:
             f"delivery:{renewal.id}:{digest}",
             about,
             now,
-            to=(about.customer.email,),
-            copies=self._ops if rung is not None and rung.copy_ops else (),
+            to=_addresses(session, about.customer),
+            copies=self._copied if rung is not None and rung.copy_ops else (),
             rung=rung,
             attach=True,
             again=again,
@@ -77,8 +109,8 @@ class Notices:
             self._rung_key(about, rung),
             about,
             now,
-            to=(about.customer.email,),
-            copies=self._ops if rung.copy_ops else (),
+            to=_addresses(session, about.customer),
+            copies=self._copied if rung.copy_ops else (),
             rung=rung,
             attach=True,
         )
@@ -91,7 +123,7 @@ class Notices:
             self._rung_key(about, rung),
             about,
             now,
-            to=self._ops,
+            to=self._copied,
             rung=rung,
         )
 
@@ -99,7 +131,13 @@ class Notices:
         """The new certificate is active: both sides can stop thinking about it."""
         key = f"fulfilled:{None if about.renewal is None else about.renewal.id}"
         self._put(
-            session, Kind.FULFILLED, key, about, now, to=(about.customer.email,), copies=self._ops
+            session,
+            Kind.FULFILLED,
+            key,
+            about,
+            now,
+            to=_addresses(session, about.customer),
+            copies=self._ops,
         )
 
     def breach(self, session: Session, about: About, check: IsolationCheck, now: datetime) -> None:
@@ -118,7 +156,7 @@ class Notices:
         """One rung of the signer's own ladder; to vendor ops."""
         ladder = signer_ladder(signer)
         context = Context(
-            vendor=self._vendor,
+            vendor=self._head.vendor,
             now=now,
             certificate_name=signer.expires_first,
             not_after=signer.not_after,
@@ -132,6 +170,29 @@ class Notices:
             recipients=list(self._ops),
             ladder=ladder,
             rung=rung.key,
+        )
+
+    def digest(
+        self, session: Session, day: str, sections: tuple[DigestSection, ...], now: datetime
+    ) -> None:
+        """What has changed since the last digest, to vendor ops; once for each day.
+
+        Without sections nothing is sent, and the day counts as told.
+        """
+        context = Context(
+            vendor=self._head.vendor,
+            now=now,
+            digest=sections,
+            digest_day=date.fromisoformat(day),
+        )
+        self._insert(
+            session,
+            Kind.DIGEST,
+            digest_key(day),
+            context,
+            now,
+            recipients=list(self._ops) if sections else [],
+            untold=None if sections else NOTHING_TO_TELL,
         )
 
     @staticmethod
@@ -155,7 +216,7 @@ class Notices:
     ) -> None:
         customer, certificate, renewal = about.customer, about.certificate, about.renewal
         context = Context(
-            vendor=self._vendor,
+            vendor=self._head.vendor,
             now=now,
             customer_name=customer.name,
             slug=customer.slug,
@@ -163,7 +224,7 @@ class Notices:
             certificate_name=None if certificate is None else certificate.common_name,
             serial=None if certificate is None else certificate.serial,
             not_after=None if certificate is None else certificate.not_after,
-            upload_at=self._upload_at,
+            upload_at=self._head.upload_at,
             again=again,
             blocked=None if renewal is None else renewal.blocked_message,
             why=why,
@@ -182,10 +243,11 @@ class Notices:
             ladder=None if rung is None else store.ladder_name(certificate, renewal),
             rung=None if rung is None else rung.key,
             attach_request=attach,
+            language=customer.language if kind not in ALERTS else None,
         )
 
-    @staticmethod
     def _insert(
+        self,
         session: Session,
         kind: Kind,
         key: str,
@@ -199,32 +261,64 @@ class Notices:
         ladder: str | None = None,
         rung: str | None = None,
         attach_request: bool = False,
+        language: str | None = None,
+        untold: str | None = None,
     ) -> None:
         known = session.exec(select(OutboxMessage.id).where(OutboxMessage.dedupe_key == key))
         if known.first() is not None:
             return
-        text = letter(kind, context)
-        session.add(
-            OutboxMessage(
-                dedupe_key=key,
-                kind=kind,
-                customer_id=customer_id,
-                renewal_id=renewal_id,
-                ladder=ladder,
-                rung=rung,
-                recipients=recipients,
-                copies=copies or [],
-                subject=text.subject,
-                body=text.body,
-                attach_request=attach_request,
-                created_at=now,
-                # Nobody to tell: the row still books the rung, and says that nobody was told.
-                next_attempt_at=now if recipients else None,
-                given_up_at=None if recipients else now,
-                last_error=None if recipients else "no recipient is configured",
+        head = self._head
+        text = letter(kind, context, language or head.language, head.templates)
+        if untold is None and not recipients:
+            in_digest = head.digest and kind == Kind.OPS_REMINDER
+            # Nobody to tell: the row still books the rung, and says that nobody was told.
+            untold = IN_DIGEST if in_digest else "no recipient is configured"
+        chats = [] if untold in (IN_DIGEST, NOTHING_TO_TELL) else head.channels
+        ways = [(MAIL, key, recipients, copies or [], untold)]
+        if kind in ALERTS:
+            ways += [
+                (chat.name, f"{key}@{chat.name}", [chat.name], [], None)
+                for chat in chats
+                if kind in chat.kinds
+            ]
+        for channel, dedupe_key, to, cc, given_up in ways:
+            session.add(
+                OutboxMessage(
+                    dedupe_key=dedupe_key,
+                    kind=kind,
+                    channel=channel,
+                    customer_id=customer_id,
+                    renewal_id=renewal_id,
+                    ladder=ladder,
+                    rung=rung,
+                    recipients=to,
+                    copies=cc,
+                    subject=text.subject,
+                    body=text.body,
+                    html=text.html if channel == MAIL else None,
+                    attach_request=attach_request,
+                    created_at=now,
+                    next_attempt_at=now if given_up is None else None,
+                    given_up_at=None if given_up is None else now,
+                    last_error=given_up,
+                )
             )
-        )
         session.flush()
+
+
+def _addresses(session: Session, customer: Customer) -> tuple[str, ...]:
+    """Everybody who gets a customer's messages, the main address first."""
+    others = session.exec(
+        select(Contact.address)
+        .where(Contact.customer_id == customer.id)
+        .order_by(col(Contact.address))
+    )
+    return tuple(dict.fromkeys((customer.email, *others)))
+
+
+def digest_key(day: str) -> str:
+    """The key under which the outbox books the digest of a day (``2026-11-24``)."""
+    return f"digest:{day}"
 
 
 def signer_ladder(signer: Signer) -> str:

@@ -1,5 +1,8 @@
 """Sends what waits in the outbox: in order, with backoff, and never what is out of date.
 
+Most rows are mail; what concerns vendor ops goes to their chat channels as well, in rows of
+its own, so that a chat that is down keeps no mail waiting.
+
 A row is read in one transaction, sent outside of any, and marked in the next. A process that
 dies between sending and marking sends the row once more, with the same ``Message-ID``; two
 processes that send at the same time may do so as well.
@@ -7,43 +10,77 @@ processes that send at the same time may do so as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.message import EmailMessage
+from typing import Protocol
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, delete, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.vendor.facts import OPEN_STATES
-from lifecycle.vendor.mail import Attachment, MailTransport, ServerDown, compose
+from lifecycle.vendor.mail import (
+    AddressesRefused,
+    Attachment,
+    MailTransport,
+    RefusedAddress,
+    ServerDown,
+    compose,
+)
 from lifecycle.vendor.messages import Kind, request_filename
-from lifecycle.vendor.models import Customer, OutboxMessage, Renewal
+from lifecycle.vendor.models import Bounce, Certificate, Customer, OutboxMessage, Renewal
+from lifecycle.vendor.quiet_hours import QuietHours
 
 SessionFactory = Callable[[], AbstractContextManager[Session]]
 """Opens a transaction that is committed at the end of the block."""
 
 FIRST_RETRY = timedelta(minutes=5)
 LONGEST_RETRY = timedelta(hours=6)
-GIVE_UP_AFTER = timedelta(days=5)
-"""As long as mail servers try by custom (RFC 5321, 4.5.4.1), counted from the decision."""
+GIVE_UP_AFTER = timedelta(days=30)
+"""Counted from the decision. Far longer than mail servers try (RFC 5321, 4.5.4.1), because
+here a message that is out of date is withdrawn, and one that is not is better late than never:
+a mail server that is down for a week must not cost anybody the reminder of that week."""
 
 BOUNDARY = "mail.sent"
+MAIL = "mail"
+"""The channel of every row that goes to addresses."""
 
 RENEWAL_ENDED = "renewal ended"
 CUSTOMER_PAUSED = "customer paused"
 CUSTOMER_GONE = "customer off-boarded"
 SUPERSEDED = "a later message takes its place"
-WITHDRAWALS = frozenset({RENEWAL_ENDED, CUSTOMER_PAUSED, CUSTOMER_GONE, SUPERSEDED})
+IN_DIGEST = "told in the digest"
+NOTHING_TO_TELL = "nothing to tell"
+CHANNEL_GONE = "the channel is no longer configured"
+WITHDRAWALS = frozenset(
+    {
+        RENEWAL_ENDED,
+        CUSTOMER_PAUSED,
+        CUSTOMER_GONE,
+        SUPERSEDED,
+        IN_DIGEST,
+        NOTHING_TO_TELL,
+        CHANNEL_GONE,
+    }
+)
 """Why a row was given up although nothing failed; what ``last_error`` says then."""
 
 _URGES_CUSTOMER = frozenset({Kind.DELIVERY, Kind.REMINDER})
 _URGES_OPS = frozenset({Kind.OPS_REMINDER})
 _ABOUT_SIGNER = frozenset({Kind.SIGNER_EXPIRY})
 _NOT_TO_THE_PAUSED = _URGES_CUSTOMER | _URGES_OPS | {Kind.FULFILLED}
+_TO_CUSTOMERS = _URGES_CUSTOMER | {Kind.FULFILLED}
+
+
+class ChatTransport(Protocol):
+    """Puts a message into one of vendor ops' chat channels."""
+
+    def send(self, subject: str, body: str) -> None:
+        """Raises ``Unavailable`` (it may go through later) or ``Refused`` (it never will)."""
+        ...
 
 
 @dataclass(slots=True)
@@ -55,44 +92,55 @@ class DeliverySummary:
         failed: rows that could not be sent; those not given up are tried again.
         given_up: how many of the failed ones were given up for good.
         withdrawn: rows that were out of date and not sent.
+        held: rows that wait for the end of the quiet hours.
         faults: one sentence for each failure.
-        stopped: why the run ended early, with rows left that wait for the next; or None.
+        stopped: why mail was left that waits for the next run; or None.
     """
 
     sent: int = 0
     failed: int = 0
     given_up: int = 0
     withdrawn: int = 0
+    held: int = 0
     faults: list[str] = field(default_factory=list)
     stopped: str | None = None
 
 
 def deliver_due(
     transactions: SessionFactory,
-    transport: MailTransport,
+    transport: MailTransport | None,
     now: datetime,
     *,
     sender: str,
     vendor: str,
+    chats: Mapping[str, ChatTransport] | None = None,
+    quiet: QuietHours | None = None,
     observer: WriteObserver | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> DeliverySummary:
     """Sends every row whose time has come, oldest first.
 
-    A temporary failure is tried again after 5 minutes, doubling up to 6 hours, for 5 days. A
-    permanent one is given up at once. Where the mail server is down the run ends after one
-    attempt: the others wait for the next run.
+    A temporary failure is tried again after 5 minutes, doubling up to 6 hours, for 30 days. A
+    permanent one is given up at once. Where the mail server is down one attempt is made: the
+    other mails wait for the next run. An address that is refused for good is flagged until a
+    message gets through to it.
+
+    Messages to customers wait for the end of the quiet hours, unless the certificate would
+    end before that.
 
     Not sent but withdrawn: what urges somebody on in a renewal that has ended, or that a
     later message repeats (after an outage of the mail server one message arrives, not a
-    burst), and what is for a customer that is paused or off-boarded. Messages about a breach,
+    burst), and what is for a customer that is off-boarded. What is for one that is paused
+    waits for the end of the pause. Messages about a breach,
     a revocation or the signer are always sent.
 
     Args:
         transactions: opens transactions on the vendor's database.
-        transport: the way out.
+        transport: takes the mail; None: it goes on waiting.
         now: aware UTC; the whole run counts as this instant.
         sender, vendor: address and name that the messages come from.
+        chats: vendor ops' chat channels, by name.
+        quiet: when customers are to be left alone.
         observer: told just before and just after a message is handed over.
         stop: asked between rows; True ends the run.
 
@@ -100,11 +148,21 @@ def deliver_due(
         Unavailable: the database cannot be used.
     """
     summary = DeliverySummary()
-    run = _Run(transactions, transport, now, sender, vendor, observer or Unobserved(), summary)
+    run = _Run(
+        transactions,
+        transport,
+        now,
+        sender,
+        vendor,
+        chats or {},
+        quiet,
+        observer or Unobserved(),
+        summary,
+    )
     with transactions() as session:
         due = sorted(row_id for row_id in session.exec(due_statement(now)) if row_id is not None)
     for row_id in due:
-        if stop() or summary.stopped is not None:
+        if stop():
             break
         run.send(row_id)
     return summary
@@ -116,6 +174,20 @@ def due_statement(now: datetime) -> SelectOfScalar[int | None]:
     Not sorted by the database: asked to, SQLite would walk the whole table in order of ``id``.
     """
     return select(col(OutboxMessage.id)).where(col(OutboxMessage.next_attempt_at) <= now)
+
+
+def take_up(session: Session, customer_id: int, now: datetime) -> None:
+    """Makes what waits for the end of a customer's pause due."""
+    session.exec(
+        update(OutboxMessage)
+        .where(
+            col(OutboxMessage.customer_id) == customer_id,
+            col(OutboxMessage.last_error) == CUSTOMER_PAUSED,
+            col(OutboxMessage.given_up_at).is_(None),
+            col(OutboxMessage.sent_at).is_(None),
+        )
+        .values(next_attempt_at=now, last_error=None)
+    )
 
 
 def failing(session: Session) -> Sequence[OutboxMessage]:
@@ -155,33 +227,39 @@ class _Run:
     """One delivery run."""
 
     transactions: SessionFactory
-    transport: MailTransport
+    transport: MailTransport | None
     now: datetime
     sender: str
     vendor: str
+    chats: Mapping[str, ChatTransport]
+    quiet: QuietHours | None
     observer: WriteObserver
     summary: DeliverySummary
 
     def send(self, row_id: int) -> None:
         try:
             with self.transactions() as session:
-                message = self._prepare(session, session.get_one(OutboxMessage, row_id))
+                hand_over = self._prepare(session, session.get_one(OutboxMessage, row_id))
         except Refused as fault:
             self._failed(row_id, fault)
             return
-        if message is None:
+        if hand_over is None:
             return
         try:
             self.observer.reached(f"{BOUNDARY}:before")
-            self.transport.send(message)
+            refused = hand_over()
             self.observer.reached(f"{BOUNDARY}:after")
         except (Refused, Unavailable) as fault:
             self._failed(row_id, fault)
         else:
-            self._sent(row_id)
+            self._sent(row_id, refused)
 
-    def _prepare(self, session: Session, row: OutboxMessage) -> EmailMessage | None:
-        """The message, or None when there is nothing to send; withdraws what is out of date.
+    def _prepare(
+        self, session: Session, row: OutboxMessage
+    ) -> Callable[[], tuple[RefusedAddress, ...]] | None:
+        """What hands the message over, or None when there is nothing to send now.
+
+        Withdraws what is out of date, and puts off what must wait for the morning.
 
         Raises:
             Refused: no message can be made of the row.
@@ -191,24 +269,95 @@ class _Run:
         renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
         customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
         why = _out_of_date(session, row, customer, renewal)
+        if why == CUSTOMER_PAUSED:
+            self._put_by(session, row)
+            return None
         if why is not None:
-            _give_up(row, why, self.now)
+            self._withdraw(session, row, why)
+            return None
+        until = self._quiet_until(session, row)
+        if until is not None:
+            row.next_attempt_at = until
             session.add(row)
-            self.summary.withdrawn += 1
+            self.summary.held += 1
+            return None
+        if row.channel != MAIL:
+            return self._to_chat(session, row)
+        return self._to_addresses(row, customer, renewal)
+
+    def _to_chat(
+        self, session: Session, row: OutboxMessage
+    ) -> Callable[[], tuple[RefusedAddress, ...]] | None:
+        chat = self.chats.get(row.channel)
+        if chat is None:
+            self._withdraw(session, row, CHANNEL_GONE)
+            return None
+        subject, body = row.subject, row.body
+
+        def hand_over() -> tuple[RefusedAddress, ...]:
+            chat.send(subject, body)
+            return ()
+
+        return hand_over
+
+    def _to_addresses(
+        self, row: OutboxMessage, customer: Customer | None, renewal: Renewal | None
+    ) -> Callable[[], tuple[RefusedAddress, ...]] | None:
+        transport = self.transport
+        if transport is None or self.summary.stopped is not None:
             return None
         attachment = None
         if row.attach_request and customer is not None and renewal is not None and renewal.request:
             attachment = Attachment(request_filename(customer.slug), renewal.request)
-        return compose(row, attachment, sender=self.sender, vendor=self.vendor)
+        message = compose(row, attachment, sender=self.sender, vendor=self.vendor)
+        return lambda: transport.send(message)
 
-    def _sent(self, row_id: int) -> None:
+    def _quiet_until(self, session: Session, row: OutboxMessage) -> datetime | None:
+        if self.quiet is None or row.kind not in _TO_CUSTOMERS:
+            return None
+        until = self.quiet.until(self.now)
+        if until is None:
+            return None
+        ends = session.exec(
+            select(Certificate.not_after).where(
+                Certificate.customer_id == row.customer_id, Certificate.state == "active"
+            )
+        ).first()
+        return None if ends is not None and self.now < ends <= until else until
+
+    def _put_by(self, session: Session, row: OutboxMessage) -> None:
+        """Nothing goes to a paused customer; what was owed is owed again after the pause.
+
+        A request waits for ``resume``. A rung is freed, to be decided on anew by then, with a
+        text that fits the day.
+        """
+        if row.kind == Kind.DELIVERY:
+            row.next_attempt_at, row.last_error = None, CUSTOMER_PAUSED
+            session.add(row)
+            self.summary.held += 1
+            return
+        row.dedupe_key = f"{row.dedupe_key}#{row.id}"
+        row.ladder = row.rung = None
+        self._withdraw(session, row, CUSTOMER_PAUSED)
+
+    def _withdraw(self, session: Session, row: OutboxMessage, why: str) -> None:
+        _give_up(row, why, self.now)
+        session.add(row)
+        self.summary.withdrawn += 1
+
+    def _sent(self, row_id: int, refused: tuple[RefusedAddress, ...]) -> None:
         with self.transactions() as session:
             row = session.get_one(OutboxMessage, row_id)
             row.attempts += 1
             row.sent_at = self.now
             row.next_attempt_at = row.last_error = None
             session.add(row)
+            if row.channel == MAIL:
+                _flag(session, refused, self.now)
+                bad = {one.address for one in refused}
+                _unflag(session, {*row.recipients, *row.copies} - bad)
         self.summary.sent += 1
+        self.summary.faults.extend(one.why for one in refused)
 
     def _failed(self, row_id: int, fault: Refused | Unavailable) -> None:
         with self.transactions() as session:
@@ -221,12 +370,28 @@ class _Run:
             else:
                 row.next_attempt_at, row.last_error = again, str(fault)[:1000]
             session.add(row)
+            if isinstance(fault, AddressesRefused):
+                _flag(session, fault.refused, self.now)
             line = f"'{row.subject}' to {', '.join(row.recipients)}: {fault}"
         self.summary.failed += 1
         self.summary.given_up += given_up
         self.summary.faults.append(line)
         if isinstance(fault, ServerDown):
             self.summary.stopped = str(fault)
+
+
+def _flag(session: Session, refused: Iterable[RefusedAddress], now: datetime) -> None:
+    for one in refused:
+        known = session.get(Bounce, one.address)
+        if known is None:
+            session.add(Bounce(address=one.address, at=now, why=one.why[:1000]))
+        else:
+            known.why = one.why[:1000]  # since when it has been so is what people ask for
+            session.add(known)
+
+
+def _unflag(session: Session, addresses: Iterable[str]) -> None:
+    session.exec(delete(Bounce).where(col(Bounce.address).in_(list(addresses))))
 
 
 def _out_of_date(
@@ -256,6 +421,7 @@ def _has_successor(session: Session, row: OutboxMessage) -> bool:
     later = select(OutboxMessage.id).where(
         col(OutboxMessage.id) > row.id,
         col(OutboxMessage.kind).in_(group),
+        OutboxMessage.channel == row.channel,
         same,
         col(OutboxMessage.given_up_at).is_(None),
     )

@@ -15,6 +15,7 @@ from lifecycle.vendor.claims import check_claims, claim, claims_of
 from lifecycle.vendor.desk import certificate_row
 from lifecycle.vendor.facts import CustomerKind, RenewalReason, RenewalState
 from lifecycle.vendor.models import Customer, IsolationCheck, Renewal
+from lifecycle.vendor.outbox import take_up
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]+\.[^@\s.\x00-\x1f\x7f]+")
@@ -153,6 +154,7 @@ def resume(session: Session, customer: Customer, *, at: datetime, actor: str) ->
     if customer.paused_at is None:
         return
     customer.paused_at = customer.paused_reason = None
+    take_up(session, store.key_of(customer), at)
     _changed(session, customer, "customer_resumed", at, actor, {})
 
 

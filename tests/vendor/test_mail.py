@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lifecycle.errors import Refused, Unavailable, refuse
 from lifecycle.vendor.mail import (
+    AddressesRefused,
     Attachment,
     MailTransport,
     ServerDown,
@@ -354,7 +355,12 @@ def test_a_server_that_cannot_be_reached_is_down() -> None:
 @pytest.mark.parametrize(
     ("at", "reply", "expected", "words"),
     [
-        ("it@acme.example", "550 no such user", Refused, "it@acme.example: no such user (550)"),
+        (
+            "it@acme.example",
+            "550 no such user",
+            AddressesRefused,
+            "it@acme.example: no such user (550)",
+        ),
         ("it@acme.example", "450 greylisted", Unavailable, "greylisted (450)"),
         ("push@vendor.example", "550 not you", ServerDown, "not you"),
         ("push@vendor.example", "530 log in first", ServerDown, "log in first"),
@@ -378,9 +384,10 @@ def test_what_a_refusal_means(
 def test_a_refused_copy_does_not_keep_the_message_from_the_customer(mailbox: Mailbox) -> None:
     mailbox.refuses["ops@vendor.example"] = "550 no such user"
     with serving(mailbox) as port:
-        plain(port).send(mail())
+        refused = plain(port).send(mail())
     (envelope,) = mailbox.taken
     assert envelope.rcpt_tos == ["it@acme.example"]
+    assert [one.address for one in refused] == ["ops@vendor.example"]
 
 
 def test_a_copy_alone_is_not_sent_when_the_customer_is_refused(mailbox: Mailbox) -> None:
@@ -402,3 +409,40 @@ def test_what_the_server_says_cannot_break_a_line(mailbox: Mailbox) -> None:
     with serving(mailbox) as port, pytest.raises(Refused) as refused:
         plain(port).send(mail())
     assert str(refused.value).isprintable()
+
+
+def test_of_two_addresses_the_good_one_gets_the_message(mailbox: Mailbox) -> None:
+    both = mail(recipients=["old@acme.example", "it@acme.example"])
+    mailbox.refuses["old@acme.example"] = "550 no such user"
+    with serving(mailbox) as port:
+        (refused,) = plain(port).send(both)
+    assert refused.address == "old@acme.example"
+    assert "no such user (550)" in refused.why
+    (envelope,) = mailbox.taken
+    assert envelope.rcpt_tos == ["it@acme.example", "ops@vendor.example"]
+
+
+def test_greylisting_of_one_address_puts_the_message_off_for_both(mailbox: Mailbox) -> None:
+    both = mail(recipients=["it@acme.example", "new@acme.example"])
+    mailbox.refuses["new@acme.example"] = "450 come back later"
+    with serving(mailbox) as port, pytest.raises(Unavailable, match="come back later"):
+        plain(port).send(both)
+    assert mailbox.taken == []
+
+
+def test_the_html_form_is_the_alternative_and_the_request_is_beside_both(mailbox: Mailbox) -> None:
+    with serving(mailbox) as port:
+        plain(port).send(mail(html="<p>Hällo <b>Ácme</b></p>\n"))
+    message = mailbox.message()
+    assert message.get_content_type() == "multipart/mixed"
+    alternative, attached = message.iter_parts()
+    assert alternative.get_content_type() == "multipart/alternative"
+    text, html = alternative.iter_parts()
+    assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
+    assert html.get_content().splitlines() == ["<p>Hällo <b>Ácme</b></p>"]
+    assert attached.get_filename() == REQUEST.name
+
+
+def test_the_same_row_gives_the_same_bytes_with_html_too() -> None:
+    html = "<p>Hello</p>\n"
+    assert mail(html=html).as_bytes() == mail(html=html).as_bytes()

@@ -26,7 +26,7 @@ from lifecycle.errors import InternalFault, Refused, Unavailable
 from lifecycle.vendor import migrations
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.migrations import HEAD, current_revision, downgrade, require_current, upgrade
-from lifecycle.vendor.models import VendorTable
+from lifecycle.vendor.models import VendorTable, complete_for_postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -193,6 +193,7 @@ def test_on_postgresql_the_migrations_say_what_the_models_say() -> None:
         "postgresql+psycopg://",
         lambda ddl, *_, **__: said.append(str(ddl.compile(dialect=engine.dialect))),
     )
+    complete_for_postgresql()
     VendorTable.metadata.create_all(engine, checkfirst=False)
     assert statements(migrated.getvalue()) == statements(";".join(said))
 

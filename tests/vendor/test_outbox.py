@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,21 @@ import pytest
 from sqlmodel import select, text
 
 from lifecycle.errors import Refused, Unavailable, refuse
+from lifecycle.vendor import registry
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import RenewalReason, RenewalState
-from lifecycle.vendor.mail import ServerDown
+from lifecycle.vendor.mail import AddressesRefused, RefusedAddress, ServerDown
 from lifecycle.vendor.messages import Kind
-from lifecycle.vendor.models import Customer, OutboxMessage, Renewal, VendorTable
+from lifecycle.vendor.models import (
+    Bounce,
+    Certificate,
+    Customer,
+    OutboxMessage,
+    Renewal,
+    VendorTable,
+)
 from lifecycle.vendor.outbox import (
+    CHANNEL_GONE,
     CUSTOMER_GONE,
     CUSTOMER_PAUSED,
     RENEWAL_ENDED,
@@ -29,6 +38,7 @@ from lifecycle.vendor.outbox import (
     failing,
     retry_after,
 )
+from lifecycle.vendor.quiet_hours import QuietHours
 
 NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -42,12 +52,15 @@ class Post:
     sent: list[EmailMessage] = field(default_factory=list)
     faults: dict[str, Refused | Unavailable] = field(default_factory=dict)
     """By the address of the first recipient."""
+    refused: tuple[RefusedAddress, ...] = ()
+    """Addresses that are passed over."""
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage) -> tuple[RefusedAddress, ...]:
         fault = self.faults.get(message["To"].addresses[0].addr_spec)
         if fault is not None:
             raise fault
         self.sent.append(message)
+        return self.refused
 
     @property
     def subjects(self) -> list[str]:
@@ -202,13 +215,13 @@ def test_stop_is_asked_between_rows(database: Database, post: Post) -> None:
 # Failures
 
 
-def test_a_temporary_failure_is_tried_again_with_growing_pauses_and_given_up_after_five_days(
+def test_a_temporary_failure_is_tried_again_with_growing_pauses_and_given_up_after_thirty_days(
     database: Database, post: Post
 ) -> None:
     row_id = put(database, "renew")
     post.faults["it@acme.example"] = Unavailable("greylisted")
     pauses, at = [], NOW
-    for _ in range(40):
+    for _ in range(140):
         summary = deliver(database, post, at)
         assert summary.failed == 1
         row = row_of(database, row_id)
@@ -220,11 +233,11 @@ def test_a_temporary_failure_is_tried_again_with_growing_pauses_and_given_up_aft
         at = row.next_attempt_at
     assert pauses[:8] == [5 * MINUTE * 2**n for n in range(7)] + [6 * HOUR]
     assert set(pauses[7:]) == {6 * HOUR}
-    assert sum(pauses, timedelta()) <= 5 * DAY
+    assert sum(pauses, timedelta()) <= 30 * DAY
     assert row.given_up_at == at
     assert summary.given_up == 1
-    assert at + 6 * HOUR > NOW + 5 * DAY
-    assert deliver(database, post, NOW + 9 * DAY) == DeliverySummary()
+    assert at + 6 * HOUR > NOW + 30 * DAY
+    assert deliver(database, post, NOW + 40 * DAY) == DeliverySummary()
 
 
 def test_a_row_that_failed_and_then_went_through_carries_no_error(
@@ -320,7 +333,7 @@ def test_a_customer_out_of_care_gets_nothing_and_ops_still_learn_of_dangers(
     row_id = put(database, "message", kind)
     change(database, Customer, **{column: NOW - DAY})
     deliver(database, post)
-    if kind in (Kind.BREACH, Kind.REVOKED):
+    if kind in (Kind.BREACH, Kind.REVOKED, Kind.DIGEST, Kind.TEST):
         assert post.subjects == ["message"]
     else:
         assert post.sent == []
@@ -455,3 +468,173 @@ def test_the_due_query_uses_its_index(database: Database) -> None:
         statement = due_statement(NOW).compile(bind, compile_kwargs={"literal_binds": True})
         plan = str(bind.execute(text(f"EXPLAIN QUERY PLAN {statement}")).all())
     assert "USING COVERING INDEX ix_outbox_next_attempt_at" in plan
+
+
+def bounces(database: Database) -> dict[str, str]:
+    with database.reading() as session:
+        return {row.address: row.why for row in session.exec(select(Bounce))}
+
+
+def test_an_address_refused_for_good_is_flagged_until_a_message_gets_through(
+    database: Database, post: Post
+) -> None:
+    gone = AddressesRefused((RefusedAddress("it@acme.example", "no such user (550)."),))
+    post.faults["it@acme.example"] = gone
+    put(database, "first", Kind.FULFILLED)
+    assert deliver(database, post).given_up == 1
+    assert bounces(database) == {"it@acme.example": "no such user (550)."}
+    put(database, "second", Kind.FULFILLED)
+    deliver(database, post, NOW + DAY)
+    with database.reading() as session:
+        assert session.get_one(Bounce, "it@acme.example").at == NOW, "since when, not when last"
+    del post.faults["it@acme.example"]
+    put(database, "third", Kind.FULFILLED)
+    assert deliver(database, post, NOW + 2 * DAY).sent == 1
+    assert bounces(database) == {}
+
+
+def test_of_several_addresses_the_refused_one_alone_is_flagged(
+    database: Database, post: Post
+) -> None:
+    post.refused = (RefusedAddress("old@acme.example", "no such user (550)."),)
+    put(
+        database,
+        "both",
+        Kind.FULFILLED,
+        recipients=["it@acme.example", "old@acme.example"],
+    )
+    summary = deliver(database, post)
+    assert summary.sent == 1
+    assert summary.faults == ["no such user (550)."]
+    assert bounces(database) == {"old@acme.example": "no such user (550)."}
+
+
+@dataclass
+class Chat:
+    """A channel that keeps what it was given, and is down when told."""
+
+    down: bool = False
+    sent: list[tuple[str, str]] = field(default_factory=list)
+
+    def send(self, subject: str, body: str) -> None:
+        if self.down:
+            raise Unavailable("The channel 'slack' did not take the message.")
+        self.sent.append((subject, body))
+
+
+def deliver_with(
+    database: Database, post: Post | None, at: datetime = NOW, **options: Any
+) -> DeliverySummary:
+    return deliver_due(
+        database.transaction, post, at, sender="push@vendor.example", vendor="V", **options
+    )
+
+
+def test_a_chat_that_is_down_keeps_no_mail_waiting_nor_the_other_way_round(
+    database: Database, post: Post
+) -> None:
+    put(database, "alert", Kind.BREACH, channel="slack", recipients=["slack"])
+    put(database, "mail", Kind.BREACH)
+    chat = Chat(down=True)
+    summary = deliver_with(database, post, chats={"slack": chat})
+    assert (summary.sent, summary.failed) == (1, 1)
+    assert post.subjects == ["mail"]
+    chat.down = False
+    post.faults["it@acme.example"] = ServerDown("The mail server cannot be used.")
+    put(database, "more mail", Kind.BREACH)
+    put(database, "more alert", Kind.BREACH, channel="slack", recipients=["slack"])
+    deliver_with(database, post, NOW + HOUR, chats={"slack": chat})
+    assert [subject for subject, _ in chat.sent] == ["alert", "more alert"]
+
+
+def test_without_a_mail_server_chats_are_served_and_mail_waits(database: Database) -> None:
+    mail = put(database, "mail", Kind.BREACH)
+    put(database, "alert", Kind.BREACH, channel="slack", recipients=["slack"])
+    chat = Chat()
+    assert deliver_with(database, None, chats={"slack": chat}).sent == 1
+    row = row_of(database, mail)
+    assert (row.next_attempt_at, row.attempts) == (NOW, 0)
+
+
+def test_a_channel_that_is_no_longer_configured_is_withdrawn(
+    database: Database, post: Post
+) -> None:
+    row_id = put(database, "alert", Kind.BREACH, channel="slack", recipients=["slack"])
+    assert deliver(database, post).withdrawn == 1
+    assert row_of(database, row_id).last_error == CHANNEL_GONE
+    with database.reading() as session:
+        assert failing(session) == []
+
+
+def test_the_same_occasion_in_another_channel_is_no_successor(
+    database: Database, post: Post
+) -> None:
+    put(database, "rung", Kind.OPS_REMINDER)
+    put(database, "rung@slack", Kind.OPS_REMINDER, channel="slack", recipients=["slack"])
+    chat = Chat()
+    assert deliver_with(database, post, chats={"slack": chat}).sent == 2
+
+
+NIGHT = QuietHours(UTC, time(8), time(12))
+
+
+def test_customers_are_left_alone_and_ops_are_not(database: Database, post: Post) -> None:
+    row_id = put(database, "reminder", Kind.REMINDER)
+    put(database, "alert", Kind.BREACH)
+    summary = deliver_with(database, post, quiet=NIGHT)
+    assert (summary.sent, summary.held) == (1, 1)
+    assert post.subjects == ["alert"]
+    row = row_of(database, row_id)
+    assert (row.next_attempt_at, row.attempts, row.last_error) == (NOW + 3 * HOUR, 0, None)
+    deliver_with(database, post, NOW + 3 * HOUR, quiet=NIGHT)
+    assert post.subjects == ["alert", "reminder"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "held"), [(NOW + 2 * HOUR, 0), (NOW + 3 * HOUR, 0), (NOW + 4 * HOUR, 1), (NOW, 1)]
+)
+def test_nobody_sleeps_while_the_certificate_ends(
+    database: Database, post: Post, ends: datetime, held: int
+) -> None:
+    with database.transaction() as session:
+        session.add(
+            Certificate(
+                customer_id=1,
+                state="active",
+                topic="com.apple.mgmt.External.x",
+                serial="1",
+                common_name="APSP:x",
+                issuer="Apple",
+                fingerprint="f",
+                key_fingerprint="k",
+                not_before=NOW - 365 * DAY,
+                not_after=ends,
+                der=b"",
+                recorded_at=NOW,
+            )
+        )
+    put(database, "reminder", Kind.REMINDER)
+    assert deliver_with(database, post, quiet=NIGHT).held == held
+
+
+def test_a_request_waits_for_the_end_of_a_pause(database: Database, post: Post) -> None:
+    row_id = put(database, "renew")
+    change(database, Customer, paused_at=NOW - DAY)
+    assert deliver(database, post).held == 1
+    assert deliver(database, post, NOW + 30 * DAY) == DeliverySummary()
+    with database.transaction() as session:
+        registry.resume(session, session.get_one(Customer, 1), at=NOW + 31 * DAY, actor="ops")
+    assert deliver(database, post, NOW + 31 * DAY).sent == 1
+    assert row_of(database, row_id).last_error is None
+
+
+def test_a_rung_that_a_pause_withheld_can_be_decided_on_anew(
+    database: Database, post: Post
+) -> None:
+    place = {"ladder": "certificate:1", "rung": "expiry:14"}
+    row_id = put(database, "rung", Kind.REMINDER, **place)
+    change(database, Customer, paused_at=NOW - DAY)
+    deliver(database, post)
+    row = row_of(database, row_id)
+    assert (row.ladder, row.rung, row.last_error) == (None, None, CUSTOMER_PAUSED)
+    put(database, "rung", Kind.REMINDER, **place)

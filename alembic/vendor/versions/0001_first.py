@@ -240,7 +240,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["renewal_id"], ["renewal.id"], name=op.f("fk_outbox_renewal_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("dedupe_key", name=op.f("uq_outbox_dedupe_key")),
-        sa.UniqueConstraint("ladder", "rung", name=op.f("uq_outbox_ladder_rung")),
+        sa.UniqueConstraint(
+            "ladder", "rung", "channel", name=op.f("uq_outbox_ladder_rung_channel")
+        ),
     )
     op.create_index(op.f("ix_outbox_customer_id"), "outbox", ["customer_id"], unique=False)
     op.create_index(op.f("ix_outbox_next_attempt_at"), "outbox", ["next_attempt_at"], unique=False)
