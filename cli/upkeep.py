@@ -83,14 +83,22 @@ def doctor(
     if as_json:
         print_json(
             [
-                {"what": d.what, "well": d.well, "message": d.message, "remedy": d.remedy}
+                {
+                    "what": d.what,
+                    "well": d.well,
+                    "notice": d.notice,
+                    "message": d.message,
+                    "remedy": d.remedy,
+                }
                 for d in found
             ]
         )
     else:
         out = console()
         for d in found:
-            mark = Text("ok  ", style="green") if d.well else Text("BAD ", style="bold red")
+            mark = Text("BAD ", style="bold red")
+            if d.well:
+                mark = Text("note ", style="yellow") if d.notice else Text("ok  ", style="green")
             out.print(mark + Text(f"{d.what}: {d.message} {d.remedy}".rstrip(), style=""))
     bad = [d for d in found if not d.well]
     if bad:

@@ -17,7 +17,7 @@ from lifecycle.config import Config, Language, load_config
 from lifecycle.errors import Refused
 from lifecycle.policy import configured_policy
 from lifecycle.vendor.facts import Policy, Status
-from lifecycle.vendor.letter_templates import LANGUAGES
+from lifecycle.vendor.localised_dates import LANGUAGES
 from lifecycle.vendor.notices import ALERTS
 
 ROOT = Path(__file__).resolve().parent.parent

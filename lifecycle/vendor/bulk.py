@@ -1,38 +1,26 @@
-"""Bulk import of customers from a CSV file: every bad row is named, all or nothing."""
+"""Many customers at once: import, all of them or none, and export."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
-from lifecycle.errors import Finding, Refused, refuse
+from lifecycle.errors import Finding, Refused
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
-from lifecycle.vendor import registry
+from lifecycle.vendor import registry, store
+from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.models import Customer
 
-COLUMNS = ("slug", "name", "email", "apple_account", "certificate")
-REQUIRED = COLUMNS[:3]
-MAX_ROWS = 2_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the file. ``certificate`` is a path as written there, or empty."""
-
-    line: int
-    slug: str
-    name: str
-    email: str
-    apple_account: str
-    certificate: str
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,55 +28,44 @@ class BadRow:
     """A line that cannot be imported, with everything that is wrong with it."""
 
     line: int
+    slug: str
     findings: tuple[Finding, ...]
 
 
 @dataclass(slots=True)
 class ImportOutcome:
-    """How many customers were added or were there already, and the lines left out."""
+    """How many customers were added, changed, or there already, and the lines left out."""
 
     added: int = 0
+    changed: int = 0
     unchanged: int = 0
     bad: list[BadRow] = field(default_factory=list)
 
 
-def read_csv(data: bytes) -> list[Row]:
-    """The rows of a CSV file (UTF-8, with or without a BOM) with a header line.
+class BadRows(Refused):
+    """Rows are bad, and nothing was imported. Every finding names its line."""
 
-    Raises:
-        Refused: it is not such a file, or a required column is missing.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise refuse(
-            "csv_not_utf8", "The file is not UTF-8 text.", "Save it as CSV (UTF-8)."
-        ) from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        missing = [name for name in REQUIRED if name not in header]
-        unknown = [name for name in header if name not in COLUMNS]
-        if missing or unknown:
-            wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown {unknown[0]!r}"
-            raise refuse(
-                "csv_columns_wrong",
-                f"The header line {wrong}.",
-                f"Use the columns {','.join(COLUMNS)} (the last two may be left out).",
-            )
-        reader.fieldnames = header
-        return [_row(reader.line_num, values) for values in reader]
-    except csv.Error as error:
-        raise refuse(
-            "csv_malformed",
-            f"Line {reader.line_num} is not CSV ({error}).",
-            "Mend the quotes on that line.",
-        ) from None
+    def __init__(self, rows: Sequence[BadRow]) -> None:
+        self.rows = tuple(rows)
+        super().__init__(
+            replace(finding, message=f"Line {bad.line}: {finding.message}")
+            for bad in rows
+            for finding in bad.findings
+        )
 
 
-def _row(line: int, values: dict[str, str | None]) -> Row:
-    cells = {name: (values.get(name) or "").strip() for name in COLUMNS}
-    return Row(line, **cells)
+@dataclass(slots=True)
+class _Import:
+    """One import under way."""
+
+    session: Session
+    read_certificate: Callable[[Path], bytes]
+    update: bool
+    at: datetime
+    actor: str
+    outcome: ImportOutcome
+    lines: dict[str, Row] = field(default_factory=dict)
+    """The row of each slug that the file has had so far."""
 
 
 def import_customers(
@@ -99,62 +76,209 @@ def import_customers(
     keep_going: bool,
     at: datetime,
     actor: str,
+    update: bool = False,
+    dry_run: bool = False,
 ) -> ImportOutcome:
     """Adds the customers of all rows in one transaction.
+
+    A row that is recorded as it stands changes nothing, so that a file can be imported again.
 
     Args:
         read_certificate: gives the bytes of a row's certificate file; raises ``Refused``.
         keep_going: import the good rows even though others are bad.
         at, actor: for the audit log.
+        update: change customers that are recorded otherwise, instead of refusing the row.
+        dry_run: say what would be, and write nothing.
 
     Raises:
-        Refused: rows are bad and ``keep_going`` is off; nothing was imported. Every finding
-            names its line.
+        BadRows: rows are bad and ``keep_going`` is off; nothing was imported.
     """
     outcome = ImportOutcome()
-    with database.transaction() as session:
-        for row in rows:
-            try:
-                with session.begin_nested():
-                    is_new = _import_row(session, row, read_certificate, at, actor)
-            except Refused as refused:
-                outcome.bad.append(BadRow(row.line, refused.findings))
-            else:
-                outcome.added += is_new
-                outcome.unchanged += not is_new
+    # What a reading session has written is thrown away at its end.
+    opened = database.reading if dry_run else database.transaction
+    with opened() as session:
+        work = _Import(session, read_certificate, update, at, actor, outcome)
+        for batch in _batches(rows):
+            known = _known(session, batch)
+            for row in batch:
+                _import_row(work, row, known)
+            session.flush()
+            session.expunge_all()
         if outcome.bad and not keep_going:
-            raise Refused(
-                replace(finding, message=f"Line {bad.line}: {finding.message}")
-                for bad in outcome.bad
-                for finding in bad.findings
-            )
+            raise BadRows(outcome.bad)
     return outcome
 
 
-def _import_row(
-    session: Session,
-    row: Row,
-    read_certificate: Callable[[Path], bytes],
-    at: datetime,
-    actor: str,
-) -> bool:
-    """True if the row added a customer; False if it was there already."""
-    certificate: PushCertificate | None = None
-    if row.certificate:
-        certificate = read_upload(read_certificate(Path(row.certificate))).certificate
-    new = registry.NewCustomer(row.slug, row.name, row.email, row.apple_account or None)
-    known = session.exec(select(Customer).where(Customer.slug == row.slug)).first()
-    is_new = known is None or not _same(known, new)
-    if known is None or is_new:
-        known = registry.add(session, new, at=at, actor=actor)
-    if certificate is not None:
-        registry.adopt(session, known, certificate, at=at, actor=actor)
-    return is_new
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while batch := list(islice(left, BATCH)):
+        yield batch
 
 
-def _same(known: Customer, new: registry.NewCustomer) -> bool:
-    return (known.name, known.email, known.apple_account) == (
-        new.name.strip(),
-        new.email,
-        new.apple_account,
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A customer that is in the registry already."""
+
+    customer: Customer
+    contacts: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def _known(session: Session, batch: Sequence[Row]) -> dict[str, _Known]:
+    slugs = [row.slug for row in batch]
+    found = session.exec(select(Customer).where(col(Customer.slug).in_(slugs))).all()
+    contacts, tags = store.contacts_of(session, found), store.tags_of(session, found)
+    return {
+        customer.slug: _Known(
+            customer,
+            contacts.get(store.key_of(customer), ()),
+            tags.get(store.key_of(customer), ()),
+        )
+        for customer in found
+    }
+
+
+def _import_row(work: _Import, row: Row, known: dict[str, _Known]) -> None:
+    twice = work.lines.get(row.slug)
+    if twice is not None:
+        if replace(twice, line=row.line) == row:
+            work.outcome.unchanged += 1
+        else:
+            work.outcome.bad.append(BadRow(row.line, row.slug, (_twice(row, twice),)))
+        return
+    try:
+        certificate = _certificate(work, row)
+        recorded = known.get(row.slug)
+        if recorded is None:
+            _add(work, row, certificate)
+        else:
+            _compare(work, row, recorded, certificate)
+    except Refused as refused:
+        work.outcome.bad.append(BadRow(row.line, row.slug, refused.findings))
+    else:
+        work.lines[row.slug] = row
+
+
+def _certificate(work: _Import, row: Row) -> PushCertificate | None:
+    if not row.certificate:
+        return None
+    return read_upload(work.read_certificate(Path(row.certificate))).certificate
+
+
+def _add(work: _Import, row: Row, certificate: PushCertificate | None) -> None:
+    new = registry.NewCustomer(
+        row.slug,
+        row.name,
+        row.email,
+        row.apple_account or None,
+        contacts=row.contacts,
+        language=row.language or None,
+        tags=row.tags,
+        notes=row.notes or None,
     )
+    findings = new.findings()
+    if findings:  # known before anything is written, so that no savepoint is needed
+        raise Refused(findings)
+    with work.session.begin_nested() if certificate is not None else nullcontext():
+        customer = registry.add(work.session, new, at=work.at, actor=work.actor)
+        if certificate is not None:
+            registry.adopt(work.session, customer, certificate, at=work.at, actor=work.actor)
+    work.outcome.added += 1
+
+
+def _compare(
+    work: _Import, row: Row, recorded: _Known, certificate: PushCertificate | None
+) -> None:
+    changes, other = _differences(row, recorded)
+    if other and not work.update:
+        raise Refused(
+            Finding(
+                "customer_differs",
+                f"'{row.slug}' is recorded with other {', '.join(other)}.",
+                "Give --update to change what is recorded, or correct the line.",
+            )
+        )
+    findings = changes.findings()
+    if findings:
+        raise Refused(findings)
+    with work.session.begin_nested():
+        changed = bool(other) and registry.edit(
+            work.session, recorded.customer, changes, at=work.at, actor=work.actor
+        )
+        if certificate is not None:
+            before = store.active_certificate(work.session, recorded.customer)
+            registry.adopt(
+                work.session, recorded.customer, certificate, at=work.at, actor=work.actor
+            )
+            changed = changed or before is None
+    work.outcome.changed += changed
+    work.outcome.unchanged += not changed
+
+
+def _differences(row: Row, recorded: _Known) -> tuple[registry.Changes, list[str]]:
+    """What would have to be changed, and the names of the columns that differ."""
+    customer = recorded.customer
+    changes, other = registry.Changes(), []
+    for name in ("name", "email", "apple_account", "language", "notes"):
+        want = getattr(row, name)
+        if name in row.given and want != (getattr(customer, name) or ""):
+            changes = replace(changes, **{name: want})
+            other.append(name.replace("_", " "))
+    for name, have in (("contacts", recorded.contacts), ("tags", recorded.tags)):
+        words = set(getattr(row, name))
+        if name in row.given and words != set(have):
+            several: dict[str, Any] = {
+                f"add_{name}": tuple(sorted(words - set(have))),
+                f"remove_{name}": tuple(sorted(set(have) - words)),
+            }
+            changes = replace(changes, **several)
+            other.append(name)
+    return changes, other
+
+
+def _twice(row: Row, first: Row) -> Finding:
+    return Finding(
+        "slug_twice",
+        f"'{row.slug}' is in line {first.line} as well, with something else.",
+        "Leave one of the two lines.",
+    )
+
+
+def exported(
+    database: Database,
+    *,
+    offboarded: bool,
+    tags: Sequence[str],
+    save_certificate: Callable[[str, bytes], str] | None,
+) -> Iterator[Row]:
+    """Every customer as a row that can be imported again, in the order of the slugs.
+
+    Args:
+        offboarded: those who have left as well.
+        tags: only customers with one of these; empty: all.
+        save_certificate: keeps a customer's active certificate (slug, DER) and gives the path
+            for the row; None: the rows name none.
+    """
+    with database.reading() as session:
+        records = store.all_records(session, offboarded=offboarded, tags=tags)
+        while batch := list(islice(records, BATCH)):
+            customers = [record.customer for record in batch]
+            all_contacts = store.contacts_of(session, customers)
+            all_tags = store.tags_of(session, customers)
+            for number, record in enumerate(batch, 1):
+                customer, key = record.customer, store.key_of(record.customer)
+                path = ""
+                if save_certificate is not None and record.active is not None:
+                    path = save_certificate(customer.slug, record.active.der)
+                yield Row(
+                    number,
+                    customer.slug,
+                    customer.name,
+                    customer.email,
+                    customer.apple_account or "",
+                    path,
+                    all_contacts.get(key, ()),
+                    customer.language or "",
+                    all_tags.get(key, ()),
+                    customer.notes or "",
+                )

@@ -169,12 +169,14 @@ class CustomerFacts:
     """One customer, as the planner sees it.
 
     Attributes:
+        paused_until: when a pause ends by itself; None: when somebody ends it.
         told: keys of the rungs already told, of whichever ladder applies (of the active
             certificate, or of the open first renewal).
     """
 
     slug: str
     paused: bool = False
+    paused_until: datetime | None = None
     offboarded: bool = False
     kind: CustomerKind = CustomerKind.CUSTOMER
     active: CertificateFacts | None = None

@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment
 
+from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.isolation import expected
-from lifecycle.vendor.report import harmless
 from lifecycle.wire.messages import Probe
 
 COLUMNS = ("slug", "name", "topic", "serial", "certificate", "checked_at", "verdict", "why", "run")

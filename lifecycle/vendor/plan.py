@@ -51,6 +51,11 @@ class CancelRenewal:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Take the customer up again; the pause was for a time that is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskForCsr:
     """The instance owes a CSR."""
 
@@ -109,6 +114,7 @@ class Block:
 Action = (
     OpenRenewal
     | CancelRenewal
+    | Resume
     | AskForCsr
     | AskForActivation
     | AskForProbes
@@ -147,7 +153,7 @@ def opens_at(active: CertificateFacts, slug: str, policy: Policy) -> datetime:
 
 def status(facts: CustomerFacts, policy: Policy, now: datetime) -> Status:
     """Where the customer stands at ``now``."""
-    if facts.paused:
+    if facts.paused and not pause_is_over(facts, now):
         return Status.PAUSED
     if facts.active is None:
         return Status.NO_CERTIFICATE
@@ -160,6 +166,11 @@ def status(facts: CustomerFacts, policy: Policy, now: datetime) -> Status:
     if opens_at(facts.active, facts.slug, policy) <= now:
         return Status.DUE
     return Status.OK
+
+
+def pause_is_over(facts: CustomerFacts, now: datetime) -> bool:
+    """Whether a pause was for a time that has passed."""
+    return facts.paused and facts.paused_until is not None and facts.paused_until <= now
 
 
 def ladder(facts: CustomerFacts, policy: Policy) -> tuple[Rung, ...]:
@@ -185,9 +196,13 @@ def plan(facts: CustomerFacts, policy: Policy, now: datetime) -> Plan:
         action that changes the facts is followed by planning again, so a plan holds at most
         one step of a renewal.
     """
-    if facts.offboarded or facts.paused:
-        cancel = facts.offboarded and facts.renewal is not None
+    if facts.offboarded:
+        cancel = facts.renewal is not None
         return Plan((CancelRenewal("customer off-boarded"),) if cancel else (), None)
+    if facts.paused:
+        if pause_is_over(facts, now):
+            return Plan((Resume(),), None)
+        return Plan((), facts.paused_until)
     actions = (*_renewal_step(facts, policy, now), *_upkeep(facts, policy, now))
     return Plan(actions, _wake_at(facts, policy, now))
 

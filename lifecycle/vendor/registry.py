@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,11 +15,16 @@ from lifecycle.vendor import audit, store
 from lifecycle.vendor.claims import check_claims, claim, claims_of
 from lifecycle.vendor.desk import certificate_row
 from lifecycle.vendor.facts import CustomerKind, RenewalReason, RenewalState
-from lifecycle.vendor.models import Customer, IsolationCheck, Renewal
+from lifecycle.vendor.localised_dates import LANGUAGES
+from lifecycle.vendor.models import Contact, Customer, CustomerTag, IsolationCheck, Renewal
 from lifecycle.vendor.outbox import take_up
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]+\.[^@\s.\x00-\x1f\x7f]+")
+
+
+TAG = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
+_NO_NAME = Finding("name_missing", "The name is empty or too long.", "Give 1 to 200 letters.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,10 @@ class NewCustomer:
     email: str
     apple_account: str | None = None
     kind: CustomerKind = CustomerKind.CUSTOMER
+    contacts: tuple[str, ...] = ()
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
 
     def findings(self) -> tuple[Finding, ...]:
         """Everything that is wrong with these particulars."""
@@ -43,21 +53,86 @@ class NewCustomer:
                 )
             )
         if not self.name.strip() or len(self.name) > 200:
-            found.append(
-                Finding("name_missing", "The name is empty or too long.", "Give 1 to 200 letters.")
-            )
-        for label, value in (("email", self.email), ("Apple Account", self.apple_account)):
-            if value is None:
-                continue
-            if not _EMAIL.fullmatch(value) or len(value) > 254 or not value.isascii():
-                found.append(
-                    Finding(
-                        "email_malformed",
-                        f"The {label} '{value[:80]}' is not an email address.",
-                        "Give an address such as 'it@example.com'.",
-                    )
-                )
+            found.append(_NO_NAME)
+        found += _address_findings("email", self.email)
+        if self.apple_account is not None:
+            found += _address_findings("Apple Account", self.apple_account)
+        for contact in self.contacts:
+            found += _address_findings("contact", contact)
+        found += _language_findings(self.language)
+        for tag in self.tags:
+            found += _tag_findings(tag)
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a person wants changed about customers; None leaves a thing as it is.
+
+    An empty ``apple_account``, ``language`` or ``notes`` takes it away.
+    """
+
+    name: str | None = None
+    email: str | None = None
+    apple_account: str | None = None
+    language: str | None = None
+    notes: str | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    add_contacts: tuple[str, ...] = ()
+    remove_contacts: tuple[str, ...] = ()
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that is wrong with what is wanted."""
+        found = []
+        if self.name is not None and (not self.name.strip() or len(self.name) > 200):
+            found.append(_NO_NAME)
+        if self.email is not None:
+            found += _address_findings("email", self.email)
+        if self.apple_account:
+            found += _address_findings("Apple Account", self.apple_account)
+        for contact in self.add_contacts:
+            found += _address_findings("contact", contact)
+        found += _language_findings(self.language)
+        for tag in self.add_tags:
+            found += _tag_findings(tag)
+        return tuple(found)
+
+
+def _address_findings(label: str, value: str) -> list[Finding]:
+    if _EMAIL.fullmatch(value) and len(value) <= 254 and value.isascii():
+        return []
+    return [
+        Finding(
+            "email_malformed",
+            f"The {label} '{value[:80]}' is not an email address.",
+            "Give an address such as 'it@example.com'.",
+        )
+    ]
+
+
+def _language_findings(language: str | None) -> list[Finding]:
+    if not language or language in LANGUAGES:
+        return []
+    return [
+        Finding(
+            "language_unknown",
+            f"There are no messages in the language '{language[:20]}'.",
+            f"Use one of {', '.join(LANGUAGES)}.",
+        )
+    ]
+
+
+def _tag_findings(tag: str) -> list[Finding]:
+    if TAG.fullmatch(tag):
+        return []
+    return [
+        Finding(
+            "tag_malformed",
+            f"'{tag[:70]}' cannot be a tag.",
+            "Use 1 to 64 lower-case letters, digits and _ . : -, such as 'region:emea'.",
+        )
+    ]
 
 
 def add(session: Session, new: NewCustomer, *, at: datetime, actor: str) -> Customer:
@@ -85,10 +160,15 @@ def add(session: Session, new: NewCustomer, *, at: datetime, actor: str) -> Cust
         apple_account=new.apple_account,
         kind=new.kind,
         created_at=at,
+        language=new.language or None,
+        notes=new.notes or None,
         next_action_at=at,
     )
     session.add(customer)
     session.flush()
+    customer_id = store.key_of(customer)
+    session.add_all(Contact(customer_id=customer_id, address=a) for a in set(new.contacts))
+    session.add_all(CustomerTag(customer_id=customer_id, tag=tag) for tag in set(new.tags))
     audit.append(
         session,
         at=at,
@@ -98,6 +178,65 @@ def add(session: Session, new: NewCustomer, *, at: datetime, actor: str) -> Cust
         detail={"name": customer.name, "apple_account": new.apple_account, "kind": str(new.kind)},
     )
     return customer
+
+
+def edit(
+    session: Session, customer: Customer, changes: Changes, *, at: datetime, actor: str
+) -> bool:
+    """Changes what is recorded about a customer; True if anything was other than wanted.
+
+    Raises:
+        Refused: what is wanted is malformed; nothing was changed.
+    """
+    findings = changes.findings()
+    if findings:
+        raise Refused(findings)
+    altered: dict[str, object] = {}
+    for name in ("name", "email", "apple_account", "language", "notes"):
+        wanted = getattr(changes, name)
+        if wanted is None:
+            continue
+        new, old = wanted.strip() or None, getattr(customer, name)
+        if new != old:
+            altered[name] = [old, new]
+            setattr(customer, name, new)
+    customer_id = store.key_of(customer)
+    altered |= _alter_words(
+        session,
+        "tags",
+        store.tags_of(session, [customer]).get(customer_id, ()),
+        (changes.add_tags, changes.remove_tags),
+        lambda tag: CustomerTag(customer_id=customer_id, tag=tag),
+        lambda tag: (tag, customer_id),
+    )
+    altered |= _alter_words(
+        session,
+        "contacts",
+        store.contacts_of(session, [customer]).get(customer_id, ()),
+        (changes.add_contacts, changes.remove_contacts),
+        lambda address: Contact(customer_id=customer_id, address=address),
+        lambda address: (customer_id, address),
+    )
+    if altered:
+        _changed(session, customer, "customer_edited", at, actor, altered)
+    return bool(altered)
+
+
+def _alter_words(
+    session: Session,
+    what: str,
+    old: tuple[str, ...],
+    wanted: tuple[tuple[str, ...], tuple[str, ...]],
+    make: Callable[[str], Contact | CustomerTag],
+    key: Callable[[str], tuple[int | str, int | str]],
+) -> dict[str, object]:
+    add, remove = wanted
+    new = tuple(sorted({*old, *add} - set(remove)))
+    for word in set(new) - set(old):
+        session.add(make(word))
+    for word in set(old) - set(new):
+        session.delete(session.get_one(type(make(word)), key(word)))
+    return {} if new == old else {what: [list(old), list(new)]}
 
 
 def adopt(
@@ -141,29 +280,65 @@ def adopt(
     )
 
 
-def pause(session: Session, customer: Customer, reason: str, *, at: datetime, actor: str) -> None:
-    """Stops everything for this customer until ``resume``; doing it twice changes nothing."""
-    if customer.paused_at is not None:
-        return
-    customer.paused_at, customer.paused_reason = at, reason
-    _changed(session, customer, "customer_paused", at, actor, {"reason": reason})
+def pause(
+    session: Session,
+    customer: Customer,
+    reason: str,
+    *,
+    at: datetime,
+    actor: str,
+    until: datetime | None = None,
+) -> bool:
+    """Stops everything for this customer until ``resume``; True if that was not so already.
+
+    Args:
+        until: when it ends by itself (aware UTC, after ``at``); None: when a person says so.
+
+    Raises:
+        Refused: ``pause_end_past``.
+    """
+    if until is not None and until <= at:
+        raise refuse(
+            "pause_end_past",
+            f"{until:%Y-%m-%d} is not in the future, so nothing would be paused.",
+            "Give a later date, or none.",
+        )
+    wanted = (reason, until)
+    if customer.paused_at is not None and (customer.paused_reason, customer.paused_until) == wanted:
+        return False
+    customer.paused_at = customer.paused_at or at
+    customer.paused_reason, customer.paused_until = wanted
+    detail: dict[str, object] = {
+        "reason": reason,
+        "until": None if until is None else until.isoformat(),
+    }
+    _changed(session, customer, "customer_paused", at, actor, detail)
+    return True
 
 
-def resume(session: Session, customer: Customer, *, at: datetime, actor: str) -> None:
-    """Takes a paused customer up again; what is owed by now is done at the next tick."""
+def resume(session: Session, customer: Customer, *, at: datetime, actor: str) -> bool:
+    """Takes a paused customer up again; what is owed by now is done at the next tick.
+
+    True if the customer was paused.
+    """
     if customer.paused_at is None:
-        return
-    customer.paused_at = customer.paused_reason = None
+        return False
+    customer.paused_at = customer.paused_reason = customer.paused_until = None
     take_up(session, store.key_of(customer), at)
     _changed(session, customer, "customer_resumed", at, actor, {})
+    return True
 
 
-def offboard(session: Session, customer: Customer, *, at: datetime, actor: str) -> None:
-    """Ends the care for this customer. Records stay; an open renewal is cancelled."""
+def offboard(session: Session, customer: Customer, *, at: datetime, actor: str) -> bool:
+    """Ends the care for this customer. Records stay; an open renewal is cancelled.
+
+    True if the customer was in care.
+    """
     if customer.offboarded_at is not None:
-        return
+        return False
     customer.offboarded_at = at
     _changed(session, customer, "customer_offboarded", at, actor, {})
+    return True
 
 
 def request_renewal(

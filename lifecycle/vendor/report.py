@@ -18,8 +18,9 @@ from enum import StrEnum
 from typing import Any
 
 from lifecycle.vendor.countdown import days_left
+from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.facts import CustomerFacts, Policy, RenewalState, Status, Verdict
-from lifecycle.vendor.plan import opens_at, status
+from lifecycle.vendor.plan import opens_at, pause_is_over, status
 
 URGENCY = (
     Status.REVOKED,
@@ -34,8 +35,6 @@ URGENCY = (
 
 _BY_VENDOR = ("signer_", "signing_")
 """Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
-
-_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow
 def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime) -> ReportRow:
     active, renewal, isolation = facts.active, facts.renewal, facts.isolation
     stands = status(facts, policy, at)
-    acts, step = _next_step(facts, details, policy, at)
+    acts, step = decide_next_step(facts, details, policy, at)
     return ReportRow(
         slug=facts.slug,
         name=details.name,
@@ -204,13 +203,15 @@ def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: dat
     )
 
 
-def _next_step(
+def decide_next_step(
     facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime
 ) -> tuple[Acts, str]:
+    """Who acts next for a customer at ``at``, and what they do."""
     renewal = facts.renewal
-    if facts.paused:
+    if facts.paused and not pause_is_over(facts, at):
         why = f" ({details.paused_reason})" if details.paused_reason else ""
-        return Acts.NOBODY, f"paused{why}"
+        end = "" if facts.paused_until is None else f" until {facts.paused_until:%Y-%m-%d}"
+        return Acts.NOBODY, f"paused{end}{why}"
     if renewal is None:
         if facts.active is None or status(facts, policy, at) is not Status.OK:
             return Acts.VENDOR, "a renewal opens at the next tick"
@@ -257,15 +258,6 @@ def as_csv(report: Report) -> str:
             cells = {name: harmless(value) for name, value in _plain(asdict(row)).items()}
             writer.writerow({"kind": kind, **cells})
     return text.getvalue()
-
-
-def harmless(value: object) -> object:
-    """A cell of a CSV file that no spreadsheet takes for a formula; what is no text stays."""
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\r", " ")  # the csv module leaves a lone one unquoted: a new line
-    # OWASP, "CSV Injection": these first characters, in text, not in numbers.
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select, update
@@ -24,8 +25,11 @@ from lifecycle.vendor.facts import (
     Verdict,
 )
 from lifecycle.vendor.models import (
+    Bounce,
     Certificate,
+    Contact,
     Customer,
+    CustomerTag,
     IsolationCheck,
     OutboxMessage,
     Renewal,
@@ -100,6 +104,27 @@ def slugs_of_kind(session: Session, kind: CustomerKind) -> list[str]:
             select(Customer.slug)
             .where(Customer.kind == kind, col(Customer.offboarded_at).is_(None))
             .order_by(Customer.slug)
+        )
+    )
+
+
+def customers_in_care(session: Session, tags: Sequence[str] = ()) -> list[Customer]:
+    """All customers in care, by slug; only those with one of the tags, if any are given."""
+    statement = select(Customer).where(col(Customer.offboarded_at).is_(None))
+    if tags:
+        tagged = select(CustomerTag.customer_id).where(col(CustomerTag.tag).in_(tags))
+        statement = statement.where(col(Customer.id).in_(tagged))
+    return list(session.exec(statement.order_by(col(Customer.slug))))
+
+
+def renewals_of(session: Session, customer: Customer, limit: int = 10) -> list[Renewal]:
+    """The customer's renewals, newest first."""
+    return list(
+        session.exec(
+            select(Renewal)
+            .where(Renewal.customer_id == customer.id)
+            .order_by(col(Renewal.id).desc())
+            .limit(limit)
         )
     )
 
@@ -252,6 +277,7 @@ def _record(
     facts = CustomerFacts(
         slug=customer.slug,
         paused=customer.paused_at is not None,
+        paused_until=customer.paused_until,
         offboarded=customer.offboarded_at is not None,
         kind=CustomerKind(customer.kind),
         active=None if active is None else _certificate_facts(active),
@@ -329,13 +355,58 @@ def wake_customers_with_open_renewals(session: Session, now: datetime) -> None:
     session.exec(update(Customer).where(col(Customer.id).in_(waiting)).values(next_action_at=now))
 
 
+def tags_of(session: Session, customers: Sequence[Customer]) -> dict[int, tuple[str, ...]]:
+    """The tags of each, sorted, by the customer's key; without those that have none."""
+    return _words_of(session, customers, CustomerTag.customer_id, CustomerTag.tag)
+
+
+def contacts_of(session: Session, customers: Sequence[Customer]) -> dict[int, tuple[str, ...]]:
+    """The further addresses of each, sorted, by the customer's key."""
+    return _words_of(session, customers, Contact.customer_id, Contact.address)
+
+
+def bounced(session: Session, addresses: Iterable[str]) -> list[Bounce]:
+    """Those of the addresses that a mail server refused for good, sorted."""
+    return list(
+        session.exec(
+            select(Bounce)
+            .where(col(Bounce.address).in_(list(addresses)))
+            .order_by(col(Bounce.address))
+        )
+    )
+
+
+def _words_of(
+    session: Session, customers: Sequence[Customer], of: Any, word: Any
+) -> dict[int, tuple[str, ...]]:
+    ids = [key_of(customer) for customer in customers]
+    found: dict[int, tuple[str, ...]] = {}
+    for customer_id, said in session.exec(
+        select(of, word).where(col(of).in_(ids)).order_by(col(word))
+    ):
+        found[customer_id] = (*found.get(customer_id, ()), said)
+    return found
+
+
 def all_records(
-    session: Session, *, offboarded: bool = False, batch: int = 500
+    session: Session,
+    *,
+    offboarded: bool = False,
+    tags: Sequence[str] = (),
+    batch: int = 500,
 ) -> Iterator[CustomerRecord]:
-    """Every customer in slug order, loaded in batches so that memory does not grow."""
+    """Every customer in slug order, loaded in batches so that memory does not grow.
+
+    Args:
+        offboarded: those who have left as well.
+        tags: only customers with one of these; empty: all.
+    """
     last = ""
     while True:
         statement = select(Customer).where(col(Customer.slug) > last)
+        if tags:
+            tagged = select(CustomerTag.customer_id).where(col(CustomerTag.tag).in_(tags))
+            statement = statement.where(col(Customer.id).in_(tagged))
         if not offboarded:
             statement = statement.where(col(Customer.offboarded_at).is_(None))
         rows = session.exec(statement.order_by(col(Customer.slug)).limit(batch)).all()

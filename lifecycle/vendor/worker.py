@@ -35,6 +35,7 @@ from lifecycle.vendor.plan import (
     Deliver,
     OpenRenewal,
     Remind,
+    Resume,
     SignRequest,
     plan,
 )
@@ -238,6 +239,8 @@ class Worker:
                 registry.open_renewal(session, customer, reason, at=now, actor=ACTOR)
             case CancelRenewal(why) if renewal is not None:
                 registry.cancel_renewal(session, customer, renewal, why, at=now, actor=ACTOR)
+            case Resume():
+                registry.resume(session, customer, at=now, actor=ACTOR)
             case AskForProbes():
                 registry.order_isolation_check(session, customer, at=now)
             case Deliver(rung) if renewal is not None:

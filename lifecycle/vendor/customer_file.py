@@ -1,0 +1,173 @@
+"""Customers as a file: CSV or JSON, the same columns for import and export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lifecycle.errors import Refused, refuse
+from lifecycle.vendor.csv_cells import as_it_was, harmless
+
+COLUMNS = (
+    *("slug", "name", "email", "apple_account", "certificate"),
+    *("contacts", "language", "tags", "notes"),
+)
+REQUIRED = COLUMNS[:3]
+SEVERAL = ("contacts", "tags")
+"""Columns with several words: apart by spaces, commas or semicolons in CSV, lists in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One customer of a file.
+
+    Attributes:
+        line: of the file, from 1 (in JSON: the number of the entry).
+        certificate: a path as written there.
+        given: the columns that the file has; what it has not is left as it is recorded.
+    """
+
+    line: int
+    slug: str
+    name: str
+    email: str
+    apple_account: str = ""
+    certificate: str = ""
+    contacts: tuple[str, ...] = ()
+    language: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    given: frozenset[str] = frozenset(COLUMNS)
+
+
+def read_customers(data: bytes, form: str) -> list[Row]:
+    """The customers of a file (UTF-8, with or without a BOM).
+
+    Args:
+        data: the file.
+        form: ``csv`` (with a header line) or ``json`` (a list of objects).
+
+    Raises:
+        Refused: it is not such a file, or a required column is missing.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise refuse(
+            "csv_not_utf8", "The file is not UTF-8 text.", "Save it as CSV (UTF-8)."
+        ) from None
+    return _read_json(text) if form == "json" else _read_csv(text)
+
+
+def _read_csv(text: str) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        _require_columns(header, "The header line")
+        reader.fieldnames = header
+        given = frozenset(header)
+        return [
+            _row(
+                reader.line_num,
+                {k: None if v is None else as_it_was(v) for k, v in values.items()},
+                given,
+            )
+            for values in reader
+        ]
+    except csv.Error as error:
+        raise refuse(
+            "csv_malformed",
+            f"Line {reader.line_num} is not CSV ({error}).",
+            "Mend the quotes on that line.",
+        ) from None
+
+
+def _cells(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: as_it_was(text) for name, text in values.items() if text is not None}
+
+
+def _read_json(text: str) -> list[Row]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise refuse(
+            "json_malformed", f"The file is not JSON ({error}).", "Mend it at that place."
+        ) from None
+    if isinstance(document, dict):
+        document = document.get("customers")
+    if not isinstance(document, list) or not all(isinstance(one, dict) for one in document):
+        raise refuse(
+            "json_no_list",
+            "The file is not a list of customers.",
+            "Write one list of objects, each with the keys slug, name and email.",
+        )
+    rows = []
+    for number, one in enumerate(document, 1):
+        _require_columns(list(one), f"Entry {number}")
+        rows.append(_row(number, one, frozenset(one)))
+    return rows
+
+
+def _require_columns(names: list[str], what: str) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    if missing or unknown:
+        wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown {unknown[0]!r}"
+        raise _wrong_columns(what, wrong)
+
+
+def _wrong_columns(what: str, wrong: str) -> Refused:
+    return refuse(
+        "csv_columns_wrong",
+        f"{what} {wrong}.",
+        f"Use the columns {','.join(COLUMNS)} (all after email may be left out).",
+    )
+
+
+def _row(line: int, values: Mapping[str, Any], given: frozenset[str]) -> Row:
+    cells: dict[str, Any] = {}
+    for name in COLUMNS:
+        value = values.get(name)
+        if name in SEVERAL:
+            words = value if isinstance(value, list) else _words(value)
+            cells[name] = tuple(str(word).strip() for word in words)
+        else:
+            cells[name] = "" if value is None else str(value).strip()
+    return Row(line, **cells, given=given)
+
+
+def _words(text: object) -> list[str]:
+    return str(text or "").replace(";", " ").replace(",", " ").split()
+
+
+def write_csv(rows: Iterable[Row]) -> Iterator[str]:
+    """The rows as CSV, line by line, with a header; what ``read_customers`` reads."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(harmless(_as_cell(getattr(row, name))) for name in COLUMNS)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _as_cell(value: object) -> object:
+    return " ".join(value) if isinstance(value, tuple) else value
+
+
+def as_documents(rows: Iterable[Row]) -> list[dict[str, object]]:
+    """The rows as JSON objects; what ``read_customers`` reads."""
+    return [
+        {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in fields(Row)
+            if field.name in COLUMNS and ((value := getattr(row, field.name)) is not None)
+        }
+        for row in rows
+    ]

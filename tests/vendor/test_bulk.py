@@ -1,0 +1,250 @@
+"""Import and export: every bad row is named, nothing is half done, and again changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sqlmodel import func, select
+
+from bench.keys import keys
+from lifecycle.errors import Refused, refuse
+from lifecycle.lab.authority import Authority
+from lifecycle.lab.clock import LabClock
+from lifecycle.vendor.audit import verify_log
+from lifecycle.vendor.bulk import BadRows, ImportOutcome, exported, import_customers
+from lifecycle.vendor.customer_file import Row, as_documents, read_customers, write_csv
+from lifecycle.vendor.database import Database
+from lifecycle.vendor.migrations import upgrade
+from lifecycle.vendor.models import Certificate, Customer
+
+NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path / 'vendor.sqlite'}"
+    upgrade(url)
+    made = Database(url)
+    yield made
+    made.close()
+
+
+def no_file(path: Path) -> bytes:
+    raise refuse("file_unreadable", f"{path} cannot be read.", "Check the path.")
+
+
+def load(
+    database: Database,
+    data: str,
+    *,
+    form: str = "csv",
+    keep_going: bool = False,
+    update: bool = False,
+    dry_run: bool = False,
+    read: Callable[[Path], bytes] = no_file,
+) -> ImportOutcome:
+    return import_customers(
+        database,
+        read_customers(data.encode(), form),
+        read_certificate=read,
+        keep_going=keep_going,
+        update=update,
+        dry_run=dry_run,
+        at=NOW,
+        actor="operator:anna",
+    )
+
+
+def count(database: Database) -> int:
+    with database.reading() as session:
+        return session.exec(select(func.count()).select_from(Customer)).one()
+
+
+def dump(database: Database) -> str:
+    return "".join(write_csv(exported(database, offboarded=False, tags=(), save_certificate=None)))
+
+
+@pytest.fixture(scope="module")
+def certificates() -> dict[str, bytes]:
+    """Certificates by the path that the rows name."""
+    clock = LabClock(NOW - timedelta(days=30))
+    authority = Authority(clock, 1)
+    made = {}
+    for number, key in enumerate(keys(300)):
+        issued = authority.issue_push_certificate(
+            key.public_key(), f"com.apple.mgmt.External.{number:032x}"
+        )
+        made[f"{number}.pem"] = issued.public_bytes(Encoding.PEM)
+    return made
+
+
+def test_ten_thousand_rows_of_which_one_in_a_hundred_is_bad(
+    database: Database, certificates: dict[str, bytes]
+) -> None:
+    def row(number: int) -> str:
+        if number % 100 == 50:
+            return f"NOT A SLUG {number},,nowhere,,"
+        file = f"{number}.pem" if number < 300 else ""
+        return f"c-{number},Customer {number},it@c{number}.example,push@c{number}.example,{file}"
+
+    text = "slug,name,email,apple_account,certificate\n" + "\n".join(map(row, range(10_000)))
+
+    def read(path: Path) -> bytes:
+        return certificates[str(path)]
+
+    with pytest.raises(BadRows) as refused:
+        load(database, text, read=read)
+    assert [bad.line for bad in refused.value.rows] == [n + 2 for n in range(50, 10_000, 100)]
+    assert {tuple(f.code for f in bad.findings) for bad in refused.value.rows} == {
+        ("slug_malformed", "name_missing", "email_malformed")
+    }
+    assert "Line 52: " in str(refused.value)
+    assert count(database) == 0
+
+    outcome = load(database, text, read=read, keep_going=True)
+    assert (outcome.added, outcome.unchanged, len(outcome.bad)) == (9900, 0, 100)
+    assert count(database) == 9900
+    with database.reading() as session:
+        assert session.exec(select(func.count()).select_from(Certificate)).one() == 297
+        log = verify_log(session)
+        assert log.problem is None
+
+    again = load(database, text, read=read, keep_going=True)
+    assert (again.added, again.changed, again.unchanged, len(again.bad)) == (0, 0, 9900, 100)
+    with database.reading() as session:
+        assert verify_log(session).head == log.head, "something was written"
+
+
+def test_what_is_exported_can_be_imported_and_gives_the_same_export(
+    database: Database, tmp_path: Path
+) -> None:
+    load(
+        database,
+        "slug,name,email,apple_account,contacts,language,tags,notes\n"
+        "acme,=Acme,it@acme.example,,a@acme.example;b@acme.example,de,region:emea x,\n"
+        'globex,"Globex, Inc.",it@globex.example,push@globex.example,,,,'
+        '"two\nlines, and ""more"""\n',
+    )
+    first = dump(database)
+    assert "'=Acme" in first
+    rows = list(exported(database, offboarded=False, tags=(), save_certificate=None))
+    for form, text in (("csv", first), ("json", json.dumps(as_documents(rows)))):
+        url = f"sqlite:///{tmp_path / form}.sqlite"
+        upgrade(url)
+        other = Database(url)
+        assert load(other, text, form=form).added == 2
+        assert dump(other) == first
+        other.close()
+    assert load(database, first).unchanged == 2
+
+
+def test_a_customer_that_is_recorded_otherwise_is_changed_only_when_told(
+    database: Database,
+) -> None:
+    load(database, "slug,name,email,tags\nacme,Acme,it@acme.example,old\n")
+    other = "slug,name,email,tags\nacme,Acme Corp,it@acme.example,new\n"
+    with pytest.raises(Refused) as refused:
+        load(database, other)
+    assert refused.value.codes == ("customer_differs",)
+    assert "with other name, tags" in str(refused.value)
+    assert load(database, other, update=True).changed == 1
+    assert "Acme Corp" in dump(database)
+    assert ",new," in dump(database)
+    assert load(database, other).unchanged == 1
+
+
+def test_a_column_that_the_file_has_not_is_left_as_it_is(database: Database) -> None:
+    load(database, "slug,name,email,language\nacme,Acme,it@acme.example,de\n")
+    assert load(database, "slug,name,email\nacme,Acme,it@acme.example\n").unchanged == 1
+
+
+def test_one_slug_twice_names_both_lines(database: Database) -> None:
+    rows = "slug,name,email\na,A,it@a.example\nb,B,it@b.example\na,Other,it@a.example\n"
+    with pytest.raises(Refused) as refused:
+        load(database, rows)
+    assert refused.value.codes == ("slug_twice",)
+    assert "Line 4: 'a' is in line 2 as well" in str(refused.value)
+    same = "slug,name,email\na,A,it@a.example\na,A,it@a.example\n"
+    assert load(database, same).unchanged == 1
+
+
+def test_one_certificate_for_two_rows_names_both_customers(
+    database: Database, certificates: dict[str, bytes]
+) -> None:
+    rows = (
+        "slug,name,email,certificate\na,A,it@a.example,0.pem\nb,B,it@b.example,0.pem\n"
+        "c,C,it@c.example,1.pem\n"
+    )
+
+    def read(path: Path) -> bytes:
+        return certificates[str(path)]
+
+    outcome = load(database, rows, read=read, keep_going=True)
+    assert outcome.added == 2
+    ((bad),) = outcome.bad
+    assert bad.line == 3
+    assert "topic_of_another_customer" in [finding.code for finding in bad.findings]
+    assert "'a'" in bad.findings[0].message
+    assert count(database) == 2, "the bad row's customer must not stay without its certificate"
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(database: Database) -> None:
+    outcome = load(database, "slug,name,email\na,A,it@a.example\n", dry_run=True)
+    assert outcome.added == 1
+    assert count(database) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "code"),
+    [
+        ("slug,name\na,b\n", "csv", "csv_columns_wrong"),
+        ("slug,name,email,phone\n", "csv", "csv_columns_wrong"),
+        ('slug,name,email\n"a', "csv", "csv_malformed"),
+        ("{", "json", "json_malformed"),
+        ("[" * 100_000, "json", "json_malformed"),
+        ('{"a": 1}', "json", "json_no_list"),
+        ('["a"]', "json", "json_no_list"),
+        ('[{"slug": "a"}]', "json", "csv_columns_wrong"),
+    ],
+)
+def test_what_is_no_list_of_customers_is_refused(
+    database: Database, data: str, form: str, code: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        load(database, data, form=form)
+    assert refused.value.codes == (code,)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("language", "tlh", "language_unknown"),
+        ("tags", "Not!A!Tag", "tag_malformed"),
+        ("contacts", "nobody", "email_malformed"),
+        ("certificate", "missing.pem", "file_unreadable"),
+    ],
+)
+def test_every_column_is_checked(database: Database, column: str, value: str, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        load(database, f"slug,name,email,{column}\na,A,it@a.example,{value}\n")
+    assert refused.value.codes == (code,)
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=40)
+
+
+@given(words, st.from_regex(r"'{0,3}[=+@-].{0,5}", fullmatch=True))
+@example("name", "'=formula")
+def test_any_words_survive_the_way_through_a_file(name: str, notes: str) -> None:
+    row = Row(2, "a", name.strip(), "it@a.example", notes=notes.replace("\r", "").strip())
+    (back,) = read_customers("".join(write_csv([row])).encode(), "csv")
+    assert (back.name, back.notes) == (row.name, row.notes)
+    (back,) = read_customers(json.dumps(as_documents([row])).encode(), "json")
+    assert (back.name, back.notes) == (row.name, row.notes)
