@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.invocation import write_file
+from cli.invocation import console, write_file
+from lifecycle.vendor.csv_cells import harmless
 
 if TYPE_CHECKING:
     from lifecycle.vendor.report import Report, ReportRow
+    from lifecycle.vendor.report_who import Account, ContactOf, Who
 
 STYLES = {
     "expired": "bold red",
@@ -24,6 +30,79 @@ STYLES = {
     "paused": "dim",
     "ok": "green",
 }
+
+
+WIDE = 132
+"""From this width on the table has room for names and Apple Accounts."""
+
+
+def print_who(report: Report, form: str, file: Path | None) -> None:
+    """Prints, or writes, the report by Apple Account and by contact."""
+    from lifecycle.vendor.report_who import who
+
+    found = who(report.rows)
+    if form == "table":
+        recorder = Console(record=True, width=100, file=io.StringIO()) if file else console()
+        _print_who(found, recorder)
+        if file is not None:
+            write_file(file, recorder.export_text().encode())
+        return
+    rows = [
+        *({"kind": "account", "who": a.apple_account, **_shared(a)} for a in found.accounts),
+        *({"kind": "contact", "who": c.address, **_shared(c)} for c in found.contacts),
+    ]
+    if form == "json":
+        text = json.dumps(rows, indent=2, ensure_ascii=False, default=str) + "\n"
+    elif form == "csv":
+        buffer = io.StringIO()
+        columns = ("kind", "who", "customers", "next_expiry", "many", "bounced")
+        writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            slugs = " ".join(row["customers"])
+            writer.writerow({k: harmless(v) for k, v in {**row, "customers": slugs}.items()})
+        text = buffer.getvalue()
+    else:
+        raise typer.BadParameter("--who is a table, json or csv")
+    if file is None:
+        print(text, end="")
+    else:
+        write_file(file, text.encode())
+
+
+def _shared(one: Account | ContactOf) -> dict[str, Any]:
+    values = asdict(one)
+    values.pop("apple_account", None)
+    values.pop("address", None)
+    return values
+
+
+def _print_who(found: Who, out: Console) -> None:
+    accounts = Table(box=None, pad_edge=False)
+    for title in ("Apple Account", "certificates", "next expiry", "customers"):
+        accounts.add_column(title, overflow="fold")
+    for account in found.accounts:
+        tone = "red" if account.apple_account is None else "yellow" if account.many else ""
+        ends = "" if account.next_expiry is None else f"{account.next_expiry:%Y-%m-%d}"
+        accounts.add_row(
+            Text(account.apple_account or "unknown", style=tone),
+            f"{len(account.customers)}",
+            ends,
+            Text(_some(account.customers)),
+        )
+    out.print(accounts)
+    contacts = Table(box=None, pad_edge=False)
+    for title in ("contact", "mail", "customers"):
+        contacts.add_column(title, overflow="fold")
+    for contact in found.contacts:
+        mail = Text("bounced", style="red") if contact.bounced else Text("")
+        contacts.add_row(Text(contact.address), mail, Text(_some(contact.customers)))
+    out.print(contacts)
+
+
+def _some(slugs: tuple[str, ...]) -> str:
+    more = f" and {len(slugs) - 5} more" if len(slugs) > 5 else ""
+    return ", ".join(slugs[:5]) + more
 
 
 def print_report(report: Report, out: Console | None, file: Path | None) -> None:
@@ -37,26 +116,37 @@ def print_report(report: Report, out: Console | None, file: Path | None) -> None
 
 
 def _print(report: Report, out: Console) -> None:
+    wide = out.width >= WIDE
     table = Table(box=None, pad_edge=False)
     table.add_column("customer", max_width=20)
+    if wide:
+        table.add_column("name", max_width=30)
     table.add_column("status")
     table.add_column("expires")
     table.add_column("left", justify="right")
+    if wide:
+        table.add_column("Apple Account", max_width=32, overflow="fold")
     table.add_column("next")
     for row in report.rows:
-        table.add_row(
-            Text(row.slug, overflow="fold"),
+        cells: list[Text | str] = [
             Text(row.status, style=STYLES.get(row.status, "")),
             "" if row.not_after is None else f"{row.not_after:%Y-%m-%d}",
             "" if row.days_left is None else f"{row.days_left} d",
-            _next(row),
-        )
+        ]
+        if wide:
+            cells = [Text(row.name), *cells, Text(row.apple_account or "unknown")]
+        table.add_row(Text(row.slug, overflow="fold"), *cells, _next(row))
     out.print(table)
     for signer in report.signers:
         line = f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
         out.print(
             Text(line, style="" if signer.status == "ok" else STYLES[signer.status]),
             soft_wrap=False,
+        )
+    if report.undelivered:
+        out.print(
+            Text(f"{report.undelivered} messages could not be delivered: see pushcert doctor"),
+            style="red",
         )
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
     out.print(Text(f"{report.at:%Y-%m-%d %H:%M} UTC: {counts or 'no customers'}"))

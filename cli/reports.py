@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.invocation import console, invocation, write_file
 from lifecycle.errors import AttentionNeeded
 
-FORMATS = ("table", "json", "csv")
+if TYPE_CHECKING:
+    from lifecycle.vendor.report import Report
+
+FORMATS = ("table", "json", "csv", "html", "ics", "prometheus")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +32,24 @@ def report(
     status: Annotated[
         list[str] | None, typer.Option("--status", help="Only this status; may be repeated.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", help="table, json, csv, html, ics or prometheus.")
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
     at: Annotated[
         str | None, typer.Option("--at", help="As it will stand on this date, YYYY-MM-DD.")
     ] = None,
+    order: Annotated[
+        str, typer.Option("--sort", help="urgency, expiry, customer, account or status.")
+    ] = "urgency",
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+    ] = None,
+    by_whom: Annotated[
+        bool,
+        typer.Option("--who", help="By Apple Account and by contact; table, json or csv."),
+    ] = False,
     fail_on: Annotated[
         list[str] | None,
         typer.Option("--fail-on", help="Exit code 4 if anybody has this status; repeatable."),
@@ -43,29 +60,63 @@ def report(
     Example: pushcert report --within 60d --fail-on expired
     """
     from lifecycle.vendor import reporting
-    from lifecycle.vendor.report import as_csv, as_json_text
+    from lifecycle.vendor.report import ORDERS
 
     form = "json" if as_json else form
     if form not in FORMATS:
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}")
+    if order not in ORDERS:
+        raise typer.BadParameter(f"--sort is one of {', '.join(ORDERS)}")
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
     with invocation(ctx).vendor_side() as side:
-        found = reporting.build(side.database, side.policy, moment or side.clock.now())
-    shown = found.only(within=span, statuses=wanted)
-    if form == "table":
+        when = moment or side.clock.now()
+        found = reporting.build(side.database, side.policy, when, tags=tag or ())
+        vendor = side.config.vendor.name
+    shown = found.only(within=span, statuses=wanted).sorted_by(order)
+    if by_whom:
+        from cli.report_table import print_who
+
+        print_who(shown, form, out)
+    elif form == "table":
         from cli.report_table import print_report
 
         print_report(shown, console() if out is None else None, out)
     else:
-        text = as_json_text(shown) if form == "json" else as_csv(shown)
-        if out is None:
-            print(text, end="" if text.endswith("\n") else "\n")
-        else:
-            write_file(out, text.encode())
+        _write(_pieces(shown, form, vendor), out)
     hit = sorted({row.slug for row in found.rows if row.status in failing})
     if hit:
         raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {', '.join(hit)}.")
+
+
+def _pieces(shown: Report, form: str, vendor: str) -> Iterable[str]:
+    from lifecycle.vendor.report import as_csv, as_json_text
+
+    match form:
+        case "json":
+            return (as_json_text(shown),)
+        case "csv":
+            return (as_csv(shown),)
+        case "html":
+            from lifecycle.vendor.report_html import as_html
+
+            return as_html(shown, vendor)
+        case "ics":
+            from lifecycle.vendor.report_calendar import as_calendar
+
+            return (as_calendar(shown, vendor).decode(),)
+        case _:
+            from lifecycle.vendor.report_metrics import as_metrics_text
+
+            return (as_metrics_text(shown),)
+
+
+def _write(pieces: Iterable[str], out: Path | None) -> None:
+    if out is None:
+        for piece in pieces:
+            sys.stdout.write(piece)
+    else:
+        write_file(out, "".join(pieces).encode())
 
 
 def _span(text: str | None) -> timedelta | None:

@@ -1,8 +1,9 @@
 """The expiry report: who stands where, what is stuck and why, what comes next. Pure.
 
-The JSON document is ``{"at", "counts", "customers", "signers"}``; the keys of a customer are
-those of ``ReportRow``, of a signer those of ``SignerRow``, with times in ISO 8601 (UTC). Keys
-may be added; none is renamed or removed. The CSV has a line for each, told apart by ``kind``.
+The JSON document is ``{"at", "counts", "customers", "signers", "undelivered"}``; the keys of a
+customer are those of ``ReportRow``, of a signer those of ``SignerRow``, with times in ISO 8601
+(UTC). Keys may be added; none is renamed or removed. The CSV has a line for each, told apart by
+``kind``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from lifecycle.vendor.countdown import days_left
@@ -48,6 +50,9 @@ class CustomerDetails:
     blocked_at: datetime | None = None
     blocked_message: str | None = None
     verdict_why: str | None = None
+    contacts: tuple[str, ...] = ()
+    bounced: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class Acts(StrEnum):
@@ -70,6 +75,9 @@ class ReportRow:
         blocked_by, blocked_since, blocked_message: why the open renewal cannot go on.
         verdict, verdict_why, last_checked_at: of the last isolation check that was judged.
         acts, next_step: who does what next.
+        contacts: further addresses that get the customer's messages.
+        bounced: those of all addresses that a mail server refuses for good.
+        tags: sorted.
     """
 
     slug: str
@@ -92,6 +100,9 @@ class ReportRow:
     last_checked_at: datetime | None
     acts: str
     next_step: str
+    contacts: tuple[str, ...] = ()
+    bounced: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,8 @@ class Report:
     at: datetime
     rows: tuple[ReportRow, ...]
     signers: tuple[SignerRow, ...]
+    undelivered: int = 0
+    """Messages that failed and have not got through since."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -134,7 +147,31 @@ class Report:
             )
             return ends_soon and (not wanted or row.status in wanted)
 
-        return Report(self.at, tuple(filter(fits, self.rows)), tuple(filter(fits, self.signers)))
+        return replace(
+            self,
+            rows=tuple(filter(fits, self.rows)),
+            signers=tuple(filter(fits, self.signers)),
+        )
+
+    def sorted_by(self, order: str) -> Report:
+        """The same in another order, one of ``ORDERS``."""
+        if order == "urgency":
+            return self
+        key = ORDERS[order]
+        return replace(self, rows=tuple(sorted(self.rows, key=lambda row: (*key(row), row.slug))))
+
+
+_LAST = "\uffff"
+ORDERS: Mapping[str, Callable[[ReportRow], tuple[str, ...]]] = MappingProxyType(
+    {
+        "urgency": lambda _: (),
+        "expiry": lambda row: (_LAST if row.not_after is None else row.not_after.isoformat(),),
+        "customer": lambda row: (row.name.casefold(),),
+        "account": lambda row: ((row.apple_account or "").casefold(),),
+        "status": lambda row: (row.status,),
+    }
+)
+"""Ways to sort a report; ``urgency`` is how it is built."""
 
 
 def build_report(
@@ -142,6 +179,8 @@ def build_report(
     signers: Iterable[tuple[str, datetime]],
     policy: Policy,
     at: datetime,
+    *,
+    undelivered: int = 0,
 ) -> Report:
     """The report as it stands, or will stand, at ``at`` (aware UTC).
 
@@ -149,6 +188,7 @@ def build_report(
         customers: facts and details; off-boarded ones are left out.
         signers: name and end of the signer and of each certificate in its chain.
         policy: decides statuses, as it does for the planner.
+        undelivered: how many messages failed and have not got through since.
     """
     rows = [
         _row(facts, details, policy, at) for facts, details in customers if not facts.offboarded
@@ -162,7 +202,12 @@ def build_report(
             row.slug,
         )
     )
-    return Report(at, tuple(rows), tuple(_signer(name, end, policy, at) for name, end in signers))
+    return Report(
+        at,
+        tuple(rows),
+        tuple(_signer(name, end, policy, at) for name, end in signers),
+        undelivered,
+    )
 
 
 def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
@@ -200,6 +245,9 @@ def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: dat
         last_checked_at=isolation.concluded_at,
         acts=str(acts),
         next_step=step,
+        contacts=details.contacts,
+        bounced=details.bounced,
+        tags=details.tags,
     )
 
 
@@ -240,6 +288,7 @@ def as_json_text(report: Report) -> str:
         "counts": report.counts,
         "customers": [_plain(asdict(row)) for row in report.rows],
         "signers": [_plain(asdict(row)) for row in report.signers],
+        "undelivered": report.undelivered,
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -255,7 +304,10 @@ def as_csv(report: Report) -> str:
     writer.writeheader()
     for kind, rows in (("customer", report.rows), ("signer", report.signers)):
         for row in rows:
-            cells = {name: harmless(value) for name, value in _plain(asdict(row)).items()}
+            cells = {
+                name: harmless(" ".join(value) if isinstance(value, tuple) else value)
+                for name, value in _plain(asdict(row)).items()
+            }
             writer.writerow({"kind": kind, **cells})
     return text.getvalue()
 

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from lifecycle.pki.certificates import certificate_name, parse_certificates
 from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
+from lifecycle.vendor.models import Bounce
+from lifecycle.vendor.outbox import failing
 from lifecycle.vendor.report import CustomerDetails, Report, build_report, decide_next_step
 
+BATCH = 500
 
-def build(database: Database, policy: Policy, at: datetime) -> Report:
-    """The report on all customers in care and on the signer, as of ``at`` (aware UTC)."""
+
+def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[str] = ()) -> Report:
+    """The report on customers in care and on the signer, as of ``at`` (aware UTC).
+
+    Args:
+        tags: only customers with one of these; empty: all.
+    """
     with database.reading() as session:
-        return build_report(_customers(session), _signers(session), policy, at)
+        return build_report(
+            _customers(session, tags),
+            _signers(session),
+            policy,
+            at,
+            undelivered=len(failing(session)),
+        )
 
 
-def _customers(session: Session) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
-    for record in store.all_records(session):
-        yield record.facts, _details(record)
+def _customers(
+    session: Session, tags: Sequence[str]
+) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
+    refused = {row.address for row in session.exec(select(Bounce))}
+    records = store.all_records(session, tags=tags, batch=BATCH)
+    while batch := list(islice(records, BATCH)):
+        customers = [record.customer for record in batch]
+        contacts = store.contacts_of(session, customers)
+        worn = store.tags_of(session, customers)
+        for record in batch:
+            key = store.key_of(record.customer)
+            others = contacts.get(key, ())
+            addresses = dict.fromkeys((record.customer.email, *others))
+            yield (
+                record.facts,
+                replace(
+                    _details(record),
+                    contacts=others,
+                    bounced=tuple(a for a in addresses if a in refused),
+                    tags=worn.get(key, ()),
+                ),
+            )
 
 
 def next_step(record: store.CustomerRecord, policy: Policy, at: datetime) -> tuple[str, str]:

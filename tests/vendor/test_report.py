@@ -217,7 +217,7 @@ def test_the_signer_has_a_status_too(days: float, stands: str) -> None:
 
 def test_the_json_document_has_the_documented_keys() -> None:
     document = json.loads(as_json_text(report(*EVERYBODY)))
-    assert list(document) == ["at", "counts", "customers", "signers"]
+    assert list(document) == ["at", "counts", "customers", "signers", "undelivered"]
     assert document["at"] == "2027-03-01T09:00:00+00:00"
     for row in document["customers"]:
         assert list(row) == [field.name for field in fields(ReportRow)]
@@ -300,7 +300,7 @@ def test_the_table_fits_80_columns_and_loses_no_slug() -> None:
 
 
 def test_the_table_says_what_is_stuck_since_when_and_who_must_act() -> None:
-    text = " ".join(table(report(*BUSY), 160).split())
+    text = " ".join(table(report(*BUSY), 200).split())
     assert "ISOLATION BREACHED" in text
     assert "held up since 2027-02-20, vendor must act" in text
     assert "The MDM signing certificate expired on 2027-02-20" in text

@@ -1,0 +1,117 @@
+"""The expiry report as a calendar: one event for each expiry, which a renewal moves."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lifecycle.errors import refuse
+from lifecycle.vendor.facts import Status
+from lifecycle.vendor.report import Report, ReportRow, SignerRow
+
+if TYPE_CHECKING:
+    from icalendar import Calendar, Event
+
+ALARMS = (30, 14, 7, 1)
+"""Days before the expiry on which a calendar reminds."""
+_SPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pushcert.example/calendar")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DURATION = timedelta(minutes=30)
+"""Events with a time show on the day they are on in every time zone; all-day ones would not."""
+
+
+def as_calendar(report: Report, vendor: str) -> bytes:
+    """The calendar (RFC 5545, UTF-8).
+
+    The UID of an event is made of the vendor's name and the customer's slug (for the signer:
+    the certificate's name), and SEQUENCE rises with the expiry: importing it again after a
+    renewal moves the event and makes no second one (RFC 5545, 3.8.4.7 and 3.8.7.4).
+
+    Raises:
+        Refused: ``calendar_support_missing``.
+    """
+    try:
+        import icalendar
+    except ImportError:
+        raise refuse(
+            "calendar_support_missing",
+            "A calendar needs icalendar, which is not installed.",
+            "Run `pip install 'pushcert[calendar]'`.",
+        ) from None
+    calendar = icalendar.Calendar()
+    calendar.add("prodid", "-//pushcert//expiries//EN")
+    calendar.add("version", "2.0")
+    calendar.add("method", "PUBLISH")
+    calendar.add("x-wr-calname", f"Push certificates of {vendor}")
+    calendar.add("x-wr-caldesc", "Expiries of push certificates and of the MDM signing certificate")
+    calendar.add("refresh-interval", timedelta(days=1), parameters={"value": "DURATION"})
+    for row in report.rows:
+        if row.not_after is not None:
+            _add(calendar, _of_customer(row, row.not_after, report.at, vendor))
+    for signer in report.signers:
+        _add(calendar, _of_signer(signer, report.at, vendor))
+    return bytes(calendar.to_ical())
+
+
+def _add(calendar: Calendar, event: Event) -> None:
+    calendar.add_component(event)
+
+
+def _of_customer(row: ReportRow, not_after: datetime, at: datetime, vendor: str) -> Event:
+    lines = [
+        f"Certificate: {row.topic}",
+        f"Serial number: {row.serial}",
+        f"Apple Account: {row.apple_account or 'not known'}",
+        f"Status: {row.status}",
+        f"Next: {row.next_step}",
+    ]
+    event = _event(
+        f"{vendor}\0customer\0{row.slug}",
+        f"Push certificate of {row.name} expires",
+        lines,
+        not_after,
+        at,
+        alarms=row.status != Status.PAUSED,
+    )
+    event.add("categories", ["pushcert", row.status])
+    return event
+
+
+def _of_signer(signer: SignerRow, at: datetime, vendor: str) -> Event:
+    lines = [
+        "MDM signing certificate, or a certificate of its chain.",
+        "Without it no request can be signed. Get its successor in time, and run"
+        " pushcert signer import.",
+    ]
+    summary = f"MDM signing: {signer.name} expires"
+    return _event(f"{vendor}\0signer\0{signer.name}", summary, lines, signer.not_after, at)
+
+
+def _event(
+    occasion: str,
+    summary: str,
+    lines: list[str],
+    ends: datetime,
+    at: datetime,
+    *,
+    alarms: bool = True,
+) -> Event:
+    import icalendar
+
+    event = icalendar.Event()
+    event.add("uid", f"{uuid.uuid5(_SPACE, occasion)}@pushcert")
+    event.add("sequence", (ends - _EPOCH).days)
+    event.add("dtstamp", at)
+    event.add("dtstart", ends - DURATION)
+    event.add("dtend", ends)
+    event.add("summary", summary)
+    event.add("description", "\n".join(lines))
+    event.add("transp", "TRANSPARENT")
+    for days in ALARMS if alarms else ():
+        alarm = icalendar.Alarm()
+        alarm.add("action", "DISPLAY")
+        alarm.add("description", f"{summary} in {days} day{'' if days == 1 else 's'}")
+        alarm.add("trigger", timedelta(days=-days))
+        event.add_component(alarm)
+    return event

@@ -1,0 +1,228 @@
+"""The report as calendar, metrics and groups; the alert rules and the dashboard that go with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import icalendar
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from lifecycle.vendor.report import Report, as_csv, as_json_text
+from lifecycle.vendor.report_calendar import as_calendar
+from lifecycle.vendor.report_html import chart_of
+from lifecycle.vendor.report_metrics import as_metrics_text
+from lifecycle.vendor.report_who import who
+from tests.vendor.report_rows import DAY, HOSTILE, NOW, many
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def events(data: bytes) -> dict[str, Any]:
+    calendar = icalendar.Calendar.from_ical(data)
+    found = list(calendar.walk("VEVENT"))
+    assert len({str(event["uid"]) for event in found}) == len(found)
+    return {str(event["uid"]): event for event in found}
+
+
+def renewed(report: Report, slug: str) -> Report:
+    """The report after the renewal of one customer, a day later."""
+    from dataclasses import replace
+
+    rows = tuple(
+        replace(row, not_after=row.not_after + 365 * DAY, serial="0NEW")
+        if row.slug == slug and row.not_after is not None
+        else row
+        for row in report.rows
+    )
+    return replace(report, rows=rows, at=report.at + DAY)
+
+
+def test_the_calendar_has_an_event_for_each_expiry_and_each_signer() -> None:
+    report = many(200)
+    found = events(as_calendar(report, "Example MDM"))
+    ends = [row.not_after for row in report.rows if row.not_after is not None]
+    assert len(found) == len(ends) + len(report.signers)
+    assert sorted(event["dtend"].dt for event in found.values()) == sorted(
+        [*ends, *(signer.not_after for signer in report.signers)]
+    )
+
+
+def test_a_second_import_yields_no_new_uid_and_a_renewal_moves_the_event() -> None:
+    report = many(200)
+    moved = next(row for row in report.rows if row.not_after is not None)
+    first = events(as_calendar(report, "Example MDM"))
+    second = events(as_calendar(renewed(report, moved.slug), "Example MDM"))
+    assert set(second) == set(first)
+    changed = [uid for uid in first if first[uid]["dtend"].dt != second[uid]["dtend"].dt]
+    (uid,) = changed
+    assert second[uid]["sequence"] > first[uid]["sequence"]
+    assert second[uid]["dtstamp"].dt > first[uid]["dtstamp"].dt
+    assert "0NEW" in second[uid]["description"]
+    assert {uid: e["sequence"] for uid, e in first.items() if uid not in changed} == {
+        uid: e["sequence"] for uid, e in second.items() if uid not in changed
+    }
+
+
+def test_another_vendor_has_other_events() -> None:
+    assert not set(events(as_calendar(many(20), "A"))) & set(events(as_calendar(many(20), "B")))
+
+
+def test_events_have_alarms_and_those_of_paused_customers_none() -> None:
+    report = many(300)
+    found = events(as_calendar(report, "Example MDM"))
+    paused = 0
+    for event in found.values():
+        alarms = [alarm["trigger"].dt for alarm in event.walk("VALARM")]
+        if (
+            "paused" in [str(c) for c in event.get("categories").cats]
+            if event.get("categories")
+            else False
+        ):
+            assert alarms == []
+            paused += 1
+        else:
+            assert alarms == [timedelta(days=-days) for days in (30, 14, 7, 1)]
+    assert paused > 0
+
+
+def test_hostile_names_stay_in_their_property() -> None:
+    report = many(20)
+    (event,) = [
+        e for e in events(as_calendar(report, "E")).values() if "owned" in str(e["summary"])
+    ]
+    assert str(event["summary"]) == f"Push certificate of {HOSTILE} expires"
+
+
+def samples(report: Report) -> dict[str, list[Any]]:
+    return {
+        family.name: list(family.samples)
+        for family in text_string_to_metric_families(as_metrics_text(report))
+    }
+
+
+def test_the_metrics_are_read_by_prometheus_parser_and_say_what_the_report_says() -> None:
+    report = many(500)
+    found = samples(report)
+    ends = {
+        (s.labels["customer"], s.labels["topic"]): s.value
+        for s in found["pushcert_certificate_not_after_timestamp_seconds"]
+    }
+    assert ends == {
+        (row.slug, row.topic): row.not_after.timestamp()
+        for row in report.rows
+        if row.not_after is not None and row.status != "paused"
+    }
+    by_status = {s.labels["status"]: s.value for s in found["pushcert_customers"]}
+    assert {k: v for k, v in by_status.items() if v} == report.counts
+    assert "revoked" in by_status, "a status without customers must be 0 and not missing"
+    (at,) = found["pushcert_report_timestamp_seconds"]
+    assert datetime.fromtimestamp(at.value, UTC) == NOW
+    (undelivered,) = found["pushcert_messages_undelivered"]
+    assert undelivered.value == 2
+    assert {s.labels["customer"] for s in found["pushcert_isolation_breached"] if s.value} == {
+        "customer-00008"
+    }
+    blocked = found["pushcert_renewal_blocked_timestamp_seconds"]
+    assert {s.labels["acts"] for s in blocked} == {"vendor"}
+    assert len(blocked) > 2
+
+
+def metric_names(text: str) -> set[str]:
+    return set(re.findall(r"pushcert_\w+", text))
+
+
+def test_rules_and_dashboard_use_metrics_that_there_are() -> None:
+    from dataclasses import replace
+
+    report = many(500)
+    revoked = replace(report.rows[0], status="revoked")
+    there = set(samples(replace(report, rows=(*report.rows, revoked))))
+    rules = yaml.safe_load((DOCS / "prometheus-alerts.yml").read_text())
+    expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used = metric_names(" ".join([*expressions, *queries]))
+    assert used <= there
+    alerted = metric_names(" ".join(expressions))
+    assert there - alerted <= {"pushcert_customers", "pushcert_renewal_opened_timestamp_seconds"}
+
+
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+    rules = yaml.safe_load((DOCS / "prometheus-alerts.yml").read_text())
+    tested = (DOCS / "prometheus-alerts-test.yml").read_text()
+    for rule in rules["groups"][0]["rules"]:
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+        assert f"alertname: {rule['alert']}" in tested
+
+
+@pytest.mark.parametrize("command", [("check", "rules"), ("test", "rules")])
+def test_promtool_agrees(command: tuple[str, str]) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    file = "prometheus-alerts.yml" if command[0] == "check" else "prometheus-alerts-test.yml"
+    done = subprocess.run(
+        ["promtool", *command, file], cwd=DOCS, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_lost_apple_account_and_a_bouncing_contact_come_first() -> None:
+    found = who(many(400).rows)
+    assert found.accounts[0].apple_account is None
+    assert len(found.accounts[0].customers) == 8
+    assert [contact.bounced for contact in found.contacts[:3]] == [True, True, False]
+
+
+def test_accounts_are_one_however_they_are_written_and_many_are_marked() -> None:
+    from dataclasses import replace
+
+    rows = many(30).rows
+    shared = [
+        replace(row, apple_account="Push@Example.com" if n % 2 else "push@example.com")
+        for n, row in enumerate(rows[:6])
+    ]
+    found = who([*shared, *rows[6:]])
+    (account,) = [a for a in found.accounts if a.many]
+    assert len(account.customers) == 6
+    assert account.next_expiry == min(r.not_after for r in shared if r.not_after is not None)
+
+
+def test_the_chart_counts_everybody_who_has_a_certificate_once() -> None:
+    report = many(1000)
+    chart = chart_of(report)
+    counted = [r for r in report.rows if r.not_after is not None and r.status != "paused"]
+    assert sum(bar.count for bar in chart.bars) == len(counted)
+    assert chart.bars[0].count == report.counts["expired"]
+    assert max(bar.height for bar in chart.bars) <= chart.base
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        ("expiry", lambda row: (row.not_after is None, row.not_after or NOW)),
+        ("customer", lambda row: row.name.casefold()),
+        ("account", lambda row: (row.apple_account or "").casefold()),
+        ("status", lambda row: row.status),
+    ],
+)
+def test_a_report_can_be_sorted_otherwise(order: str, key: Any) -> None:
+    rows = many(200).sorted_by(order).rows
+    assert [key(row) for row in rows] == sorted(key(row) for row in rows)
+
+
+def test_new_columns_are_in_csv_and_json() -> None:
+    report = many(10)
+    assert "region:emea" in as_csv(report)
+    document = json.loads(as_json_text(report))
+    assert document["undelivered"] == 2
+    assert {"tags", "contacts", "bounced"} <= set(document["customers"][0])
