@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,16 +38,47 @@ def renew(
     ctx: typer.Context,
     slug: Slug,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes to the audit log.")] = "manual",
+    apple_account: Annotated[
+        str | None,
+        typer.Option("--apple-account", help="With the reason apple_account_changed: the new one."),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", help="The certificate from the portal, to finish with."),
+    ] = None,
+    accept_new_topic: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-new-topic",
+            help="The new topic, typed out: every enrolled device must enrol again.",
+        ),
+    ] = None,
+    request_out: Annotated[
+        Path | None, typer.Option("--request-out", help="Where the request is saved.")
+    ] = None,
+    watch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--watch",
+            help="Folder in which the certificate will arrive; else this one and ~/Downloads.",
+        ),
+    ] = None,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="Ask nothing: do what can be done, say what is next.")
+    ] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the open renewal.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --cancel: do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Renews one customer's certificate as far as it goes now, and says the next step.
+    """Renews one customer's certificate, step by step; running it again goes on where it stood.
 
-    Running it again goes on where it stood.
+    On a terminal it is a dialogue; with --no-input or --json it does what it can and says the
+    next step.
 
     Example: pushcert renew acme
     """
-    from lifecycle.vendor import registry, store
+    from cli.renewal_dialogue import Wishes, ask_to_cancel, carry_on, converse
+    from lifecycle import renewing
     from lifecycle.vendor.facts import RenewalReason
 
     try:
@@ -56,79 +87,27 @@ def renew(
         raise typer.BadParameter(
             f"--reason is one of {', '.join(RenewalReason)}", param_hint="--reason"
         ) from None
+    talks = not no_input and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    wishes = Wishes(certificate, accept_new_topic, request_out, tuple(watch or ()))
     with invocation(ctx).embedded() as embedded:
-        now = embedded.clock.now()
-        with embedded.database.transaction() as session:
-            customer = store.customer_by_slug(session, slug)
-            if cancel:
-                open_one = store.open_renewal(session, customer)
-                if open_one is not None:
-                    registry.cancel_renewal(
-                        session, customer, open_one, "by hand", at=now, actor=actor()
-                    )
-            else:
-                if store.active_certificate(session, customer) is None:
-                    why = RenewalReason.INITIAL
-                registry.request_renewal(session, customer, why, at=now, actor=actor())
         if cancel:
-            console().print(f"No renewal of {slug} is open now.")
+            if talks and not yes:
+                ask_to_cancel(slug)
+            number = renewing.cancel(embedded, slug, actor=actor())
+            if as_json:
+                print_json({"slug": slug, "cancelled": number})
+            elif number is None:
+                console().print(f"No renewal of {slug} was open.", markup=False)
+            else:
+                console().print(f"Renewal {number} of {slug} is cancelled.", markup=False)
             return
-        summary = embedded.worker.drive(slug)
-        embedded.send_mail()
-        document = _standing(embedded, slug)
-    for fault in summary.faults:
-        print(f"note: {fault}", file=sys.stderr)
-    if as_json:
-        print_json(document)
-    else:
-        _tell_next_step(document)
-
-
-def _standing(embedded: Embedded, slug: str) -> dict[str, Any]:
-    from lifecycle.vendor import store
-
-    with embedded.database.reading() as session:
-        record = store.load(session, store.customer_by_slug(session, slug))
-    renewal, active = record.renewal, record.active
-    return {
-        "slug": slug,
-        "renewal": None if renewal is None else renewal.id,
-        "state": None if renewal is None else renewal.state,
-        "blocked_by": None if renewal is None else renewal.blocked_code,
-        "blocked_message": None if renewal is None else renewal.blocked_message,
-        "apple_account": record.customer.apple_account,
-        "renew_common_name": None if active is None else active.common_name,
-        "renew_serial": None if active is None else active.serial,
-        "not_after": None if active is None else active.not_after.isoformat(),
-    }
-
-
-def _tell_next_step(at: dict[str, Any]) -> None:
-    from lifecycle.vendor.messages import request_filename
-
-    out, slug = console(), at["slug"]
-    if at["blocked_by"]:
-        out.print(f"Held up: {at['blocked_message']}", markup=False)
-        return
-    match at["state"]:
-        case None:
-            out.print(f"Nothing is open. {slug} has {at['renew_serial'] or 'no certificate'}.")
-        case "delivered":
-            account = at["apple_account"] or "the Apple Account that owns the certificate"
-            press = (
-                f"press Renew beside {at['renew_common_name']}, serial {at['renew_serial']}."
-                " Do not press Create a Certificate"
-                if at["renew_serial"]
-                else "press Create a Certificate"
-            )
-            out.print(
-                f"1. Save the request:  pushcert request {slug} --out {request_filename(slug)}"
-            )
-            out.print(f"2. At {PORTAL}, sign in as {account}", markup=False)
-            out.print(f"   and {press}. Upload the request.", markup=False)
-            out.print(f"3. Take the new certificate in:  pushcert upload {slug} MDM_*.pem")
-        case state:
-            out.print(f"The renewal is {state}. Run the same command again to go on.")
+        notes = renewing.start(embedded, slug, why, actor=actor(), apple_account=apple_account)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        if talks and certificate is None:
+            converse(embedded, slug, wishes)
+        else:
+            carry_on(embedded, slug, wishes, as_json=as_json)
 
 
 def _work_request(embedded: Embedded, slug: str) -> SignedRequest:
@@ -187,17 +166,22 @@ def upload(
 
     Example: pushcert upload acme 'MDM_ Example_Certificate.pem'
     """
+    from cli.renewal_dialogue import document_of
+    from lifecycle import renewing
+
     data = read_file(file)
     with invocation(ctx).embedded() as embedded:
-        outcome = embedded.upload(slug, data, accept_new_topic)
-        embedded.send_mail()
-        document = _standing(embedded, slug)
+        outcome = renewing.take_certificate(
+            embedded, slug, data, accept_new_topic=accept_new_topic, actor=actor()
+        )
+        document = document_of(renewing.standing(embedded, slug))
     say_notes(outcome.notes)
     if as_json:
         print_json({**document, "activated": outcome.activated})
     elif outcome.activated:
         console().print(
-            f"{document['renew_common_name']} is active until {document['not_after']}.",
+            f"{outcome.certificate.common_name} is active until"
+            f" {outcome.certificate.not_after:%Y-%m-%d %H:%M} UTC.",
             markup=False,
         )
     else:

@@ -270,7 +270,9 @@ def _topic_changed(
         f"This certificate has the new topic {certificate.topic}: it was created instead of"
         " renewed, or with another Apple Account, and every device would have to enrol again.",
         f"Sign in to {PORTAL} with the Apple Account of the certificate in use, press Renew"
-        f" beside {row}, not Create a Certificate, and upload the file it gives.",
+        f" beside {row}, not Create a Certificate, and upload the file it gives. Only when the"
+        " Apple Account is to change on purpose: `pushcert renew` with the reason"
+        " apple_account_changed.",
     )
 
 

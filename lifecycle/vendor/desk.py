@@ -20,7 +20,7 @@ from lifecycle.vendor import audit, notices, store
 from lifecycle.vendor.claims import check_claims, claim, claims_of, issued_serial
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.evidence import conclude
-from lifecycle.vendor.facts import RenewalState
+from lifecycle.vendor.facts import RenewalReason, RenewalState
 from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import Notices
 from lifecycle.wire.messages import (
@@ -312,7 +312,9 @@ def _csr_order(customer: Customer, renewal: Renewal) -> CsrOrder | None:
 def _signed_request(record: store.CustomerRecord, renewal: Renewal) -> SignedRequest | None:
     if renewal.request is None or record.received is not None:
         return None
-    active = record.active
+    # With another Apple Account there is nothing to renew: that portal has no such row.
+    creates = renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED
+    active = None if creates else record.active
     return SignedRequest(
         renewal_id=store.key_of(renewal),
         request=renewal.request,

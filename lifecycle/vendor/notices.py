@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
+from lifecycle.vendor.facts import RenewalReason
 from lifecycle.vendor.ladder import Rung
 from lifecycle.vendor.messages import Context, DigestSection, Kind, letter
 from lifecycle.vendor.models import (
@@ -215,15 +216,18 @@ class Notices:
         why: str | None = None,
     ) -> None:
         customer, certificate, renewal = about.customer, about.certificate, about.renewal
+        # With another Apple Account there is nothing to renew: that portal has no such row.
+        creates = renewal is not None and renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED
+        shown = None if creates and kind in (Kind.DELIVERY, Kind.REMINDER) else certificate
         context = Context(
             vendor=self._head.vendor,
             now=now,
             customer_name=customer.name,
             slug=customer.slug,
             apple_account=customer.apple_account,
-            certificate_name=None if certificate is None else certificate.common_name,
-            serial=None if certificate is None else certificate.serial,
-            not_after=None if certificate is None else certificate.not_after,
+            certificate_name=None if shown is None else shown.common_name,
+            serial=None if shown is None else shown.serial,
+            not_after=None if shown is None else shown.not_after,
             upload_at=self._head.upload_at,
             again=again,
             blocked=None if renewal is None else renewal.blocked_message,
