@@ -25,7 +25,9 @@ HOSTILE = "<script>document.title='owned'</script><img src=//evil.example/x> =cm
 def row(number: int, rng: random.Random) -> tuple[CustomerFacts, CustomerDetails]:
     """One customer; number 7 has a name that means harm, number 8 is breached."""
     slug = f"customer-{number:05}"
-    days = rng.choice([-5, 0.5, 3, 6, 12, 25, 40]) if number % 12 == 0 else rng.randrange(46 * 24, 364 * 24) / 24
+    days = rng.randrange(46 * 24, 364 * 24) / 24
+    if number % 12 == 0:
+        days = rng.choice([-5, 0.5, 3, 6, 12, 25, 40])
     active = CertificateFacts(
         id=number + 1,
         topic=f"com.apple.mgmt.External.{rng.getrandbits(128):032x}",
