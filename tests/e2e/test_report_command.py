@@ -1,0 +1,145 @@
+"""``report`` by the command line: every form, filters, and what a missing library is answered."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import icalendar
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner, Result
+
+from bench.keys import keys
+from cli.main import app
+from lifecycle.lab.authority import Authority
+from lifecycle.lab.clock import LabClock
+
+FORMS = ("table", "json", "csv", "html", "ics", "prometheus")
+
+
+class Vendor:
+    """A deployment with three customers: 20 days left, 300 days left, and no certificate yet."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        assert CliRunner().invoke(app, ["init", str(directory)]).exit_code == 0
+
+    def run(self, *arguments: str) -> Result:
+        config = str(self.directory / "config.toml")
+        return CliRunner().invoke(app, ["--config", config, *arguments])
+
+    def done(self, *arguments: str) -> str:
+        result = self.run(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Vendor:
+    folder = tmp_path_factory.mktemp("report")
+    made = Vendor(folder / "deployment")
+    rows = ["slug,name,email,apple_account,certificate,tags"]
+    for number, (slug, days) in enumerate({"soon": 20, "later": 300}.items()):
+        issued_at = datetime.now(UTC) - timedelta(days=365 - days)
+        authority = Authority(LabClock(issued_at), number)
+        key = list(keys(2))[number]
+        topic = f"com.apple.mgmt.External.{number:032x}"
+        pem = authority.issue_push_certificate(key.public_key(), topic).public_bytes(Encoding.PEM)
+        (folder / f"{slug}.pem").write_bytes(pem)
+        rows.append(f"{slug},{slug.title()},it@{slug}.example,push@{slug}.example,{slug}.pem,x")
+    rows.append("new,New,it@new.example,,,")
+    (folder / "customers.csv").write_text("\n".join(rows))
+    made.done("customer", "import", str(folder / "customers.csv"))
+    return made
+
+
+def slugs(text: str) -> list[str]:
+    return [row["slug"] for row in json.loads(text)["customers"]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_goes_to_the_terminal_and_to_a_file(
+    vendor: Vendor, form: str, tmp_path: Path
+) -> None:
+    shown = vendor.done("report", "--format", form, "--at", "2027-01-01")
+    out = tmp_path / "report"
+    assert vendor.done("report", "--format", form, "--at", "2027-01-01", "--out", str(out)) == ""
+    written = out.read_bytes().decode()
+    if form != "table":  # a file has 100 columns, whatever the terminal
+        assert written.replace("\r\n", "\n") == shown
+    match form:
+        case "json":
+            assert slugs(written)
+        case "csv":
+            assert len(list(csv.DictReader(io.StringIO(written)))) == 3
+        case "html":
+            assert written.startswith("<!doctype html>")
+        case "ics":
+            assert len(list(icalendar.Calendar.from_ical(written).walk("VEVENT"))) == 2
+        case "prometheus":
+            assert list(text_string_to_metric_families(written))
+        case _:
+            assert "soon" in written
+
+
+def test_filters_and_order_work_together(vendor: Vendor) -> None:
+    assert slugs(vendor.done("report", "--json")) == ["soon", "new", "later"]
+    assert slugs(vendor.done("report", "--json", "--sort", "customer")) == ["later", "new", "soon"]
+    assert slugs(vendor.done("report", "--json", "--tag", "x", "--within", "60d")) == ["soon"]
+    assert slugs(vendor.done("report", "--json", "--status", "no_certificate")) == ["new"]
+
+
+def test_a_forecast_says_who_will_be_due(vendor: Vendor) -> None:
+    later = (datetime.now(UTC) + timedelta(days=290)).date().isoformat()
+    found = json.loads(vendor.done("report", "--json", "--at", later))
+    assert {row["slug"]: row["status"] for row in found["customers"]} == {
+        "soon": "expired",
+        "later": "due",
+        "new": "no_certificate",
+    }
+    failing = vendor.run("report", "--at", later, "--fail-on", "expired")
+    assert failing.exit_code == 4
+    assert "soon" in failing.output
+
+
+def test_who_groups_by_account_and_contact(vendor: Vendor, tmp_path: Path) -> None:
+    rows = json.loads(vendor.done("report", "--who", "--json"))
+    assert (rows[0]["kind"], rows[0]["who"], rows[0]["customers"]) == ("account", None, ["new"])
+    assert {row["who"] for row in rows if row["kind"] == "contact"} == {
+        "it@soon.example",
+        "it@later.example",
+        "it@new.example",
+    }
+    assert "unknown" in vendor.done("report", "--who")
+    parsed = list(csv.DictReader(io.StringIO(vendor.done("report", "--who", "--format", "csv"))))
+    assert parsed[0]["customers"] == "new"
+    out = tmp_path / "who.txt"
+    vendor.done("report", "--who", "--out", str(out))
+    assert "push@soon.example" in out.read_text()
+    assert vendor.run("report", "--who", "--format", "ics").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "options", [("--format", "pdf"), ("--sort", "mood"), ("--status", "fine"), ("--at", "soon")]
+)
+def test_a_wrong_option_is_a_usage_error(vendor: Vendor, options: tuple[str, str]) -> None:
+    assert vendor.run("report", *options).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "module", "extra"),
+    [("ics", "icalendar", "calendar"), ("prometheus", "prometheus_client", "metrics")],
+)
+def test_a_missing_library_is_named_with_the_way_to_get_it(
+    vendor: Vendor, form: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    refused = vendor.run("report", "--format", form)
+    assert refused.exit_code == 3
+    assert f"pip install 'pushcert[{extra}]'" in refused.output
