@@ -21,8 +21,8 @@ from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.facts import OPEN_STATES
 from lifecycle.vendor.migrations import HEAD, current_revision
 from lifecycle.vendor.models import Bounce, Customer, Renewal
-from lifecycle.vendor.outbox import failing
 from lifecycle.vendor.template_check import check_templates
+from lifecycle.vendor.undelivered import failing
 
 SOON = timedelta(days=45)
 OVERDUE = timedelta(days=1)

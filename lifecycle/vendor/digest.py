@@ -22,7 +22,8 @@ from lifecycle.vendor.models import (
     Renewal,
 )
 from lifecycle.vendor.notices import Notices, digest_key
-from lifecycle.vendor.outbox import MAIL, failing
+from lifecycle.vendor.outbox import MAIL
+from lifecycle.vendor.undelivered import failing
 
 FIRST_LOOKS_BACK = timedelta(days=1)
 

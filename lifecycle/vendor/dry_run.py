@@ -13,9 +13,9 @@ from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
 from lifecycle.vendor.ladder import current_rung, next_rung_at
 from lifecycle.vendor.models import Bounce, Contact, OutboxMessage
-from lifecycle.vendor.outbox import CUSTOMER_PAUSED
 from lifecycle.vendor.plan import Deliver, Remind, ladder, opens_at, plan
 from lifecycle.vendor.quiet_hours import QuietHours
+from lifecycle.vendor.undelivered import CUSTOMER_PAUSED
 
 
 @dataclass(frozen=True, slots=True)

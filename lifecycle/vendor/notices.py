@@ -26,7 +26,8 @@ from lifecycle.vendor.models import (
     Renewal,
     Signer,
 )
-from lifecycle.vendor.outbox import IN_DIGEST, MAIL, NOTHING_TO_TELL
+from lifecycle.vendor.outbox import MAIL
+from lifecycle.vendor.undelivered import IN_DIGEST, NOTHING_TO_TELL
 
 ALERTS = (Kind.BREACH, Kind.REVOKED, Kind.SIGNER_EXPIRY, Kind.OPS_REMINDER, Kind.DIGEST)
 """The kinds that go to vendor ops, and so to their chat channels as well."""

@@ -10,13 +10,13 @@ processes that send at the same time may do so as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlmodel import Session, col, delete, or_, select, update
+from sqlmodel import Session, col, delete, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.boundary import Unobserved, WriteObserver
@@ -33,6 +33,13 @@ from lifecycle.vendor.mail import (
 from lifecycle.vendor.messages import Kind, request_filename
 from lifecycle.vendor.models import Bounce, Certificate, Customer, OutboxMessage, Renewal
 from lifecycle.vendor.quiet_hours import QuietHours
+from lifecycle.vendor.undelivered import (
+    CHANNEL_GONE,
+    CUSTOMER_GONE,
+    CUSTOMER_PAUSED,
+    RENEWAL_ENDED,
+    SUPERSEDED,
+)
 
 SessionFactory = Callable[[], AbstractContextManager[Session]]
 """Opens a transaction that is committed at the end of the block."""
@@ -47,26 +54,6 @@ a mail server that is down for a week must not cost anybody the reminder of that
 BOUNDARY = "mail.sent"
 MAIL = "mail"
 """The channel of every row that goes to addresses."""
-
-RENEWAL_ENDED = "renewal ended"
-CUSTOMER_PAUSED = "customer paused"
-CUSTOMER_GONE = "customer off-boarded"
-SUPERSEDED = "a later message takes its place"
-IN_DIGEST = "told in the digest"
-NOTHING_TO_TELL = "nothing to tell"
-CHANNEL_GONE = "the channel is no longer configured"
-WITHDRAWALS = frozenset(
-    {
-        RENEWAL_ENDED,
-        CUSTOMER_PAUSED,
-        CUSTOMER_GONE,
-        SUPERSEDED,
-        IN_DIGEST,
-        NOTHING_TO_TELL,
-        CHANNEL_GONE,
-    }
-)
-"""Why a row was given up although nothing failed; what ``last_error`` says then."""
 
 _URGES_CUSTOMER = frozenset({Kind.DELIVERY, Kind.REMINDER})
 _URGES_OPS = frozenset({Kind.OPS_REMINDER})
@@ -188,38 +175,6 @@ def take_up(session: Session, customer_id: int, now: datetime) -> None:
         )
         .values(next_attempt_at=now, last_error=None)
     )
-
-
-def failing(session: Session) -> Sequence[OutboxMessage]:
-    """Rows that somebody should look into, oldest first.
-
-    Those that failed and are tried again, and those given up after a failure as long as no
-    later message has reached the same addresses.
-    """
-    rows = session.exec(
-        select(OutboxMessage)
-        .where(
-            col(OutboxMessage.sent_at).is_(None),
-            OutboxMessage.attempts > 0,
-            or_(
-                col(OutboxMessage.last_error).is_(None),
-                col(OutboxMessage.last_error).not_in(WITHDRAWALS),
-            ),
-        )
-        .order_by(col(OutboxMessage.id))
-    ).all()
-    return [row for row in rows if row.given_up_at is None or not _reached_since(session, row)]
-
-
-def _reached_since(session: Session, row: OutboxMessage) -> bool:
-    later = session.exec(
-        select(OutboxMessage.recipients).where(
-            col(OutboxMessage.id) > row.id,
-            col(OutboxMessage.sent_at).is_not(None),
-            col(OutboxMessage.customer_id).is_not_distinct_from(row.customer_id),
-        )
-    )
-    return any(recipients == row.recipients for recipients in later)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ from itertools import islice
 
 from sqlmodel import Session, select
 
-from lifecycle.pki.certificates import certificate_name, parse_certificates
 from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
 from lifecycle.vendor.models import Bounce
-from lifecycle.vendor.outbox import failing
 from lifecycle.vendor.report import CustomerDetails, Report, build_report, decide_next_step
+from lifecycle.vendor.undelivered import failing
 
 BATCH = 500
 
@@ -82,5 +81,7 @@ def _details(record: store.CustomerRecord) -> CustomerDetails:
 def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
     signer = store.current_signer(session)
     if signer is not None:
+        from lifecycle.pki.certificates import certificate_name, parse_certificates
+
         for certificate in parse_certificates(signer.chain.encode()):
             yield certificate_name(certificate), certificate.not_valid_after_utc

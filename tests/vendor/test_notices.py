@@ -24,7 +24,7 @@ from lifecycle.vendor.models import (
     VendorTable,
 )
 from lifecycle.vendor.notices import About, Letterhead, Notices, OpsChannel
-from lifecycle.vendor.outbox import IN_DIGEST
+from lifecycle.vendor.undelivered import IN_DIGEST
 
 NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
 END = NOW + timedelta(days=14)

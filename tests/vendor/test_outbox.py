@@ -27,18 +27,20 @@ from lifecycle.vendor.models import (
     VendorTable,
 )
 from lifecycle.vendor.outbox import (
+    DeliverySummary,
+    deliver_due,
+    due_statement,
+    retry_after,
+)
+from lifecycle.vendor.quiet_hours import QuietHours
+from lifecycle.vendor.undelivered import (
     CHANNEL_GONE,
     CUSTOMER_GONE,
     CUSTOMER_PAUSED,
     RENEWAL_ENDED,
     SUPERSEDED,
-    DeliverySummary,
-    deliver_due,
-    due_statement,
     failing,
-    retry_after,
 )
-from lifecycle.vendor.quiet_hours import QuietHours
 
 NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
