@@ -170,6 +170,6 @@ def configure_log() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        # Looked up for every line: what stderr is can change, and the old one be closed.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

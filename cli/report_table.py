@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,13 +34,17 @@ STYLES = {
 
 WIDE = 132
 """From this width on the table has room for names and Apple Accounts."""
+WIDEST = 220
+"""From this width on for topics as well."""
+FEW = 40
+"""Up to so many Apple Accounts and contacts, the table by whom lists all of them."""
 
 
 def print_who(report: Report, form: str, file: Path | None) -> None:
     """Prints, or writes, the report by Apple Account and by contact."""
     from lifecycle.vendor.report_who import who
 
-    found = who(report.rows)
+    found = who(report.rows, report.bounces)
     if form == "table":
         recorder = Console(record=True, width=100, file=io.StringIO()) if file else console()
         _print_who(found, recorder)
@@ -52,18 +56,19 @@ def print_who(report: Report, form: str, file: Path | None) -> None:
         *({"kind": "contact", "who": c.address, **_shared(c)} for c in found.contacts),
     ]
     if form == "json":
-        text = json.dumps(rows, indent=2, ensure_ascii=False, default=str) + "\n"
-    elif form == "csv":
+        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    else:
         buffer = io.StringIO()
-        columns = ("kind", "who", "customers", "next_expiry", "many", "bounced")
+        columns = (
+            *("kind", "who", "customers", "next_expiry", "many"),
+            *("bounced", "bounced_at", "bounced_why"),
+        )
         writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
         writer.writeheader()
         for row in rows:
             slugs = " ".join(row["customers"])
             writer.writerow({k: harmless(v) for k, v in {**row, "customers": slugs}.items()})
         text = buffer.getvalue()
-    else:
-        raise typer.BadParameter("--who is a table, json or csv")
     if file is None:
         print(text, end="")
     else:
@@ -74,14 +79,17 @@ def _shared(one: Account | ContactOf) -> dict[str, Any]:
     values = asdict(one)
     values.pop("apple_account", None)
     values.pop("address", None)
-    return values
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}
 
 
 def _print_who(found: Who, out: Console) -> None:
     accounts = Table(box=None, pad_edge=False)
     for title in ("Apple Account", "certificates", "next expiry", "customers"):
         accounts.add_column(title, overflow="fold")
-    for account in found.accounts:
+    # Thousands who own one each would hide what this is for; --json and --format csv have all.
+    few = max(len(found.accounts), len(found.contacts)) <= FEW
+    shown = [a for a in found.accounts if few or a.apple_account is None or len(a.customers) > 1]
+    for account in shown:
         tone = "red" if account.apple_account is None else "yellow" if account.many else ""
         ends = "" if account.next_expiry is None else f"{account.next_expiry:%Y-%m-%d}"
         accounts.add_row(
@@ -90,14 +98,30 @@ def _print_who(found: Who, out: Console) -> None:
             ends,
             Text(_some(account.customers)),
         )
-    out.print(accounts)
+    if shown:
+        out.print(accounts)
+    rest = len(found.accounts) - len(shown)
+    _print_rest(out, rest, "certificate", "Apple Account owns", "Apple Accounts own")
     contacts = Table(box=None, pad_edge=False)
     for title in ("contact", "mail", "customers"):
         contacts.add_column(title, overflow="fold")
-    for contact in found.contacts:
-        mail = Text("bounced", style="red") if contact.bounced else Text("")
+    several = [c for c in found.contacts if few or c.bounced or len(c.customers) > 1]
+    for contact in several:
+        since = f" {contact.bounced_at:%Y-%m-%d}" if contact.bounced_at else ""
+        why = f": {contact.bounced_why}" if contact.bounced_why else ""
+        mail = Text(f"bounced{since}{why}", style="red") if contact.bounced else Text("")
         contacts.add_row(Text(contact.address), mail, Text(_some(contact.customers)))
-    out.print(contacts)
+    if several:
+        out.print()
+        out.print(contacts)
+    rest = len(found.contacts) - len(several)
+    _print_rest(out, rest, "customer", "contact hears for", "contacts hear for")
+
+
+def _print_rest(out: Console, count: int, what: str, one: str, many: str) -> None:
+    if count:
+        each = "" if count == 1 else " each"
+        out.print(Text(f"{count} {one if count == 1 else many} one {what}{each}.", style="dim"))
 
 
 def _some(slugs: tuple[str, ...]) -> str:
@@ -126,6 +150,8 @@ def _print(report: Report, out: Console) -> None:
     table.add_column("left", justify="right")
     if wide:
         table.add_column("Apple Account", max_width=32, overflow="fold")
+    if out.width >= WIDEST:
+        table.add_column("topic", no_wrap=True)
     table.add_column("next")
     for row in report.rows:
         cells: list[Text | str] = [
@@ -135,6 +161,8 @@ def _print(report: Report, out: Console) -> None:
         ]
         if wide:
             cells = [Text(row.name), *cells, Text(row.apple_account or "unknown")]
+        if out.width >= WIDEST:
+            cells.append(Text(row.topic or ""))
         table.add_row(Text(row.slug, overflow="fold"), *cells, _next(row))
     out.print(table)
     for signer in report.signers:
@@ -145,7 +173,10 @@ def _print(report: Report, out: Console) -> None:
         )
     if report.undelivered:
         out.print(
-            Text(f"{report.undelivered} messages could not be delivered: see pushcert doctor"),
+            Text(
+                f"{report.undelivered} message{'' if report.undelivered == 1 else 's'}"
+                " could not be delivered: see pushcert doctor"
+            ),
             style="red",
         )
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lifecycle.vendor.report import Report
 
 FORMATS = ("table", "json", "csv", "html", "ics", "prometheus")
+WHO_FORMATS = ("table", "json", "csv")
 
 
 def register(app: typer.Typer) -> None:
@@ -67,11 +68,13 @@ def report(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}")
     if order not in ORDERS:
         raise typer.BadParameter(f"--sort is one of {', '.join(ORDERS)}")
+    if by_whom and form not in WHO_FORMATS:
+        raise typer.BadParameter(f"with --who, --format is one of {', '.join(WHO_FORMATS)}")
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
     with invocation(ctx).vendor_side() as side:
-        when = moment or side.clock.now()
-        found = reporting.build(side.database, side.policy, when, tags=tag or ())
+        now = side.clock.now()
+        found = reporting.build(side.database, side.policy, moment or now, tags=tag or ())
         vendor = side.config.vendor.name
     shown = found.only(within=span, statuses=wanted).sorted_by(order)
     if by_whom:
@@ -83,13 +86,13 @@ def report(
 
         print_report(shown, console() if out is None else None, out)
     else:
-        _write(_pieces(shown, form, vendor), out)
+        _write(_pieces(shown, form, vendor, now), out)
     hit = sorted({row.slug for row in found.rows if row.status in failing})
     if hit:
         raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {', '.join(hit)}.")
 
 
-def _pieces(shown: Report, form: str, vendor: str) -> Iterable[str]:
+def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[str]:
     from lifecycle.vendor.report import as_csv, as_json_text
 
     match form:
@@ -104,7 +107,7 @@ def _pieces(shown: Report, form: str, vendor: str) -> Iterable[str]:
         case "ics":
             from lifecycle.vendor.report_calendar import as_calendar
 
-            return (as_calendar(shown, vendor).decode(),)
+            return (as_calendar(shown, vendor, now).decode(),)
         case _:
             from lifecycle.vendor.report_metrics import as_metrics_text
 

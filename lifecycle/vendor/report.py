@@ -1,9 +1,9 @@
 """The expiry report: who stands where, what is stuck and why, what comes next. Pure.
 
-The JSON document is ``{"at", "counts", "customers", "signers", "undelivered"}``; the keys of a
-customer are those of ``ReportRow``, of a signer those of ``SignerRow``, with times in ISO 8601
-(UTC). Keys may be added; none is renamed or removed. The CSV has a line for each, told apart by
-``kind``.
+The JSON document is ``{"at", "counts", "customers", "signers", "undelivered", "bounces"}``; the
+keys of a customer are those of ``ReportRow``, of a signer those of ``SignerRow``, of a bounce those
+of ``BouncedAddress``, with times in ISO 8601 (UTC). Keys may be added; none is renamed or removed.
+The CSV has a line for each customer and signer, told apart by ``kind``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from typing import Any
 
 from lifecycle.vendor.countdown import days_left
 from lifecycle.vendor.csv_cells import harmless
-from lifecycle.vendor.facts import CustomerFacts, Policy, RenewalState, Status, Verdict
+from lifecycle.vendor.facts import (
+    CustomerFacts,
+    CustomerKind,
+    Policy,
+    RenewalState,
+    Status,
+    Verdict,
+)
 from lifecycle.vendor.plan import opens_at, pause_is_over, status
 
 URGENCY = (
@@ -78,6 +85,8 @@ class ReportRow:
         contacts: further addresses that get the customer's messages.
         bounced: those of all addresses that a mail server refuses for good.
         tags: sorted.
+        common_name: of the active certificate, as the portal lists it.
+        canary: the vendor's own tenant, whose isolation is not checked.
     """
 
     slug: str
@@ -103,6 +112,17 @@ class ReportRow:
     contacts: tuple[str, ...] = ()
     bounced: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    common_name: str | None = None
+    canary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BouncedAddress:
+    """An address that a mail server refused for good: since when, and why."""
+
+    address: str
+    at: datetime
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +147,8 @@ class Report:
     signers: tuple[SignerRow, ...]
     undelivered: int = 0
     """Messages that failed and have not got through since."""
+    bounces: tuple[BouncedAddress, ...] = ()
+    """Like ``undelivered`` as it stands today, in a forecast as well."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -181,6 +203,7 @@ def build_report(
     at: datetime,
     *,
     undelivered: int = 0,
+    bounces: Iterable[BouncedAddress] = (),
 ) -> Report:
     """The report as it stands, or will stand, at ``at`` (aware UTC).
 
@@ -189,6 +212,7 @@ def build_report(
         signers: name and end of the signer and of each certificate in its chain.
         policy: decides statuses, as it does for the planner.
         undelivered: how many messages failed and have not got through since.
+        bounces: the addresses that mail servers refuse.
     """
     rows = [
         _row(facts, details, policy, at) for facts, details in customers if not facts.offboarded
@@ -207,6 +231,7 @@ def build_report(
         tuple(rows),
         tuple(_signer(name, end, policy, at) for name, end in signers),
         undelivered,
+        tuple(bounces),
     )
 
 
@@ -248,6 +273,8 @@ def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: dat
         contacts=details.contacts,
         bounced=details.bounced,
         tags=details.tags,
+        common_name=None if active is None else active.common_name,
+        canary=facts.kind is CustomerKind.CANARY,
     )
 
 
@@ -289,6 +316,7 @@ def as_json_text(report: Report) -> str:
         "customers": [_plain(asdict(row)) for row in report.rows],
         "signers": [_plain(asdict(row)) for row in report.signers],
         "undelivered": report.undelivered,
+        "bounces": [_plain(asdict(row)) for row in report.bounces],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

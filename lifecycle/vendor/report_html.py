@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import cache
+from datetime import datetime
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from lifecycle.vendor.facts import Status
 from lifecycle.vendor.report import URGENCY, Report, ReportRow
+from lifecycle.vendor.report_weeks import chart_of
+from lifecycle.vendor.report_work import is_held, work_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-WEEKS = 53
-NEEDS_SHOWN = 20
+NEEDS_SHOWN = 10
 """How many of those who need somebody are listed above the table."""
-_PITCH, _BASE, _TOP = 16, 130, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One week of the chart; ``tick`` is what stands beneath it."""
-
-    x: int
-    y: float
-    height: float
-    width: int
-    count: int
-    count_shown: bool
-    tone: str
-    title: str
-    tick: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Expiries by week: what has expired already, then this week and the 52 after it."""
-
-    bars: tuple[Bar, ...]
-    label: str
-    width: int = _PITCH * (WEEKS + 2)
-    height: int = _BASE + 20
-    base: int = _BASE
+TITLES = ("Customer", "Status", "Expires", "Certificate", "Apple Account", "Next", "Isolation")
 
 
 def as_html(report: Report, vendor: str) -> Iterator[str]:
@@ -66,7 +39,10 @@ def as_html(report: Report, vendor: str) -> Iterator[str]:
             needs=needing[:NEEDS_SHOWN],
             needs_more=len(needing[NEEDS_SHOWN:]),
             breached=sum(row.verdict == "breached" for row in report.rows),
-            held_up=sum(row.blocked_by is not None for row in report.rows),
+            held_up=sum(map(is_held, report.rows)),
+            work=work_of(report.rows),
+            titles=TITLES,
+            days=partial(_days, at=report.at),
             chart=chart_of(report),
         )
     )
@@ -74,52 +50,12 @@ def as_html(report: Report, vendor: str) -> Iterator[str]:
 
 def _needs_somebody(row: ReportRow) -> bool:
     pressing = (Status.EXPIRED, Status.REVOKED, Status.URGENT)
-    return row.verdict == "breached" or row.blocked_by is not None or row.status in pressing
+    return row.verdict == "breached" or is_held(row) or row.status in pressing
 
 
-def chart_of(report: Report) -> Chart:
-    """The chart of all rows that have a certificate and are not paused."""
-    monday = report.at.date() - timedelta(days=report.at.weekday())
-    counts: Counter[int] = Counter()
-    for row in report.rows:
-        if row.not_after is None or row.status == Status.PAUSED:
-            continue
-        weeks = (row.not_after.date() - monday).days // 7
-        counts[-1 if row.not_after <= report.at else min(weeks, WEEKS)] += 1
-    most = max(counts.values(), default=1)
-    bars = tuple(_bar(week, counts[week], most, monday) for week in range(-1, WEEKS + 1))
-    soon = sum(counts[week] for week in range(5))
-    label = (
-        f"Expiries by week: {counts[-1]} have expired, {soon} expire within five weeks,"
-        f" at most {most} in one week."
-    )
-    return Chart(bars, label)
-
-
-def _bar(week: int, count: int, most: int, monday: date) -> Bar:
-    begins = monday + timedelta(days=7 * week)
-    height = round((_BASE - _TOP) * count / most, 1)
-    tick = ""
-    if week == -1:
-        title, tone, tick = f"{count} have expired", "expired", "past"
-    elif week == WEEKS:
-        title, tone = f"{count} later than in a year", ""
-    else:
-        title = f"{count} in the week of {begins}"
-        tone = "urgent" if week < 2 else "due" if week < 7 else ""
-        first = week > 0 and begins.day <= 7
-        tick = f"{begins:%b}" if first else ""
-    return Bar(
-        x=(week + 1) * _PITCH,
-        y=round(_BASE - height, 1),
-        height=height,
-        width=_PITCH - 4,
-        count=count,
-        count_shown=bool(count) and (count == most or most <= 99),
-        tone=tone,
-        title=title,
-        tick=tick,
-    )
+def _days(since: datetime, at: datetime) -> str:
+    days = max(0, (at - since).days)
+    return f"{days} day{'' if days == 1 else 's'}"
 
 
 @cache
@@ -138,6 +74,7 @@ def _template() -> Template:
         text = _page_file(f"report.{'css' if name == 'style' else 'js'}")
         environment.globals[name] = Markup(text)  # noqa: S704 - a file of ours
         environment.globals[f"{name}_hash"] = _hash(text)
+    environment.tests["held"] = is_held
     return environment.get_template("report.html.j2")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lifecycle.errors import refuse
+from lifecycle.vendor.facts import Status
 from lifecycle.vendor.report import URGENCY, Report, ReportRow
 
 if TYPE_CHECKING:
@@ -142,6 +143,21 @@ def _isolation(rows: Iterable[ReportRow]) -> Iterator[Metric]:
         ("customer",),
         [((row.slug,), int(row.verdict == "breached")) for row in rows if row.verdict is not None],
     )
+    yield _gauge(
+        "pushcert_isolation_verdict",
+        "1 for the last verdict; unchecked: there should be one and is none.",
+        ("customer", "verdict"),
+        [
+            ((row.slug, row.verdict or "unchecked"), 1)
+            for row in rows
+            if row.verdict is not None or _is_to_be_checked(row)
+        ],
+    )
+
+
+def _is_to_be_checked(row: ReportRow) -> bool:
+    """As the planner has it: not the canary tenant, and no certificate that APNs refuses."""
+    return not row.canary and row.status in (Status.OK, Status.DUE, Status.URGENT)
 
 
 def _gauge(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from lifecycle.vendor.report import ReportRow
+from lifecycle.vendor.report import BouncedAddress, ReportRow
 
 MANY = 5
 """From this many certificates on, one Apple Account that is lost is a disaster of its own."""
@@ -28,11 +28,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ContactOf:
-    """One address, the customers whose messages it gets, and since when it is refused."""
+    """One address, the customers whose messages it gets, and whether mail to it bounced.
+
+    ``bounced_at`` is since when a mail server refuses it, ``bounced_why`` what the server said.
+    """
 
     address: str
     customers: tuple[str, ...]
     bounced: bool
+    bounced_at: datetime | None = None
+    bounced_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,9 @@ class Who:
     contacts: tuple[ContactOf, ...]
 
 
-def who(rows: Iterable[ReportRow]) -> Who:
-    """Groups the rows of a report."""
+def who(rows: Iterable[ReportRow], bounces: Iterable[BouncedAddress] = ()) -> Who:
+    """Groups the rows of a report; ``bounces`` says since when and why an address bounces."""
+    said = {bounce.address: bounce for bounce in bounces}
     owned: dict[str | None, list[ReportRow]] = defaultdict(list)
     heard: dict[str, list[ReportRow]] = defaultdict(list)
     refused: set[str] = set()
@@ -65,7 +71,13 @@ def who(rows: Iterable[ReportRow]) -> Who:
         for account, of in owned.items()
     ]
     contacts = [
-        ContactOf(address, tuple(sorted({row.slug for row in of})), address in refused)
+        ContactOf(
+            address,
+            tuple(sorted({row.slug for row in of})),
+            address in refused,
+            said[address].at if address in said else None,
+            said[address].why if address in said else None,
+        )
         for address, of in heard.items()
     ]
     accounts.sort(

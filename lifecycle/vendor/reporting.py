@@ -13,7 +13,13 @@ from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
 from lifecycle.vendor.models import Bounce
-from lifecycle.vendor.report import CustomerDetails, Report, build_report, decide_next_step
+from lifecycle.vendor.report import (
+    BouncedAddress,
+    CustomerDetails,
+    Report,
+    build_report,
+    decide_next_step,
+)
 from lifecycle.vendor.undelivered import failing
 
 BATCH = 500
@@ -32,6 +38,7 @@ def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[st
             policy,
             at,
             undelivered=len(failing(session)),
+            bounces=_bounces(session),
         )
 
 
@@ -85,3 +92,8 @@ def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
 
         for certificate in parse_certificates(signer.chain.encode()):
             yield certificate_name(certificate), certificate.not_valid_after_utc
+
+
+def _bounces(session: Session) -> Iterator[BouncedAddress]:
+    for row in session.exec(select(Bounce).order_by(Bounce.address)):
+        yield BouncedAddress(row.address, row.at, row.why)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from cli.report_table import print_report
 from lifecycle.vendor import reporting
+from lifecycle.vendor.csv_cells import as_it_was
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import (
     CertificateFacts,
@@ -30,10 +31,19 @@ from lifecycle.vendor.facts import (
     Status,
     Verdict,
 )
-from lifecycle.vendor.models import Certificate, Customer, IsolationCheck, Renewal, VendorTable
+from lifecycle.vendor.models import (
+    Bounce,
+    Certificate,
+    Customer,
+    IsolationCheck,
+    OutboxMessage,
+    Renewal,
+    VendorTable,
+)
 from lifecycle.vendor.plan import status
 from lifecycle.vendor.report import (
     URGENCY,
+    BouncedAddress,
     CustomerDetails,
     Report,
     ReportRow,
@@ -217,7 +227,9 @@ def test_the_signer_has_a_status_too(days: float, stands: str) -> None:
 
 def test_the_json_document_has_the_documented_keys() -> None:
     document = json.loads(as_json_text(report(*EVERYBODY)))
-    assert list(document) == ["at", "counts", "customers", "signers", "undelivered"]
+    assert list(document) == [
+        *("at", "counts", "customers", "signers", "undelivered", "bounces"),
+    ]
     assert document["at"] == "2027-03-01T09:00:00+00:00"
     for row in document["customers"]:
         assert list(row) == [field.name for field in fields(ReportRow)]
@@ -253,14 +265,15 @@ def test_no_cell_of_the_csv_is_a_formula(name: str) -> None:
 
 @given(name=st.text(max_size=40), email=st.text(max_size=40))
 @example(name="", email="\r")
+@example(name="'=", email="'")
 @example(name='a"b\r\nc', email=",;\n")
 def test_any_text_comes_back_from_csv_and_json(name: str, email: str) -> None:
     found = report(customer("acme", details=CustomerDetails(name, email, None)))
     document = json.loads(as_json_text(found))
     assert document["customers"][0]["name"] == name
     (line, _) = csv.DictReader(io.StringIO(as_csv(found), newline=""))
-    assert line["name"].removeprefix("'") == name.replace("\r", " ").removeprefix("'")
-    assert line["email"].removeprefix("'") == email.replace("\r", " ").removeprefix("'")
+    assert as_it_was(line["name"]) == name.replace("\r", " ")
+    assert as_it_was(line["email"]) == email.replace("\r", " ")
 
 
 # The table
@@ -305,6 +318,20 @@ def test_the_table_says_what_is_stuck_since_when_and_who_must_act() -> None:
     assert "held up since 2027-02-20, vendor must act" in text
     assert "The MDM signing certificate expired on 2027-02-20" in text
     assert "signer: MDM Vendor: Example, until 2027-03-21 (20 d)" in text
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 message could"), (2, "2 messages could")])
+def test_the_table_says_in_a_line_what_could_not_be_delivered(count: int, words: str) -> None:
+    text = table(build_report([], [], POLICY, NOW, undelivered=count))
+    assert f"{words} not be delivered: see pushcert doctor" in text
+
+
+@pytest.mark.parametrize("width", [80, 132, 220, 300])
+def test_the_table_shows_more_where_there_is_room(width: int) -> None:
+    text = table(report(*BUSY), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert ("Apple Account" in text) == (width >= 132)
+    assert (TOPIC in text) == (width >= 220)
 
 
 def test_the_table_of_nobody_says_so() -> None:
@@ -392,6 +419,7 @@ def test_the_report_from_the_database_carries_every_fact(database: Database) -> 
         session.add(Customer(slug="gone", name="x", email="x", created_at=NOW, offboarded_at=NOW))
     found = reporting.build(database, POLICY, NOW)
     assert found.signers == ()
+    assert (found.undelivered, found.bounces) == (0, ())
     assert found.rows == (
         ReportRow(
             slug="acme",
@@ -414,5 +442,31 @@ def test_the_report_from_the_database_carries_every_fact(database: Database) -> 
             last_checked_at=NOW,
             acts="vendor",
             next_step="There is no signer.",
+            common_name="APSP:1",
         ),
     )
+
+
+def test_messages_that_failed_and_addresses_that_bounce_are_in_the_report(
+    database: Database,
+) -> None:
+    with database.transaction() as session:
+        session.add(Bounce(address="ann@acme.example", at=NOW - DAY, why="550 no such user"))
+        for number, sent_at in enumerate((NOW, None)):
+            session.add(
+                OutboxMessage(
+                    dedupe_key=str(number),
+                    kind="digest",
+                    recipients=["ops@vendor.example"],
+                    subject="Digest",
+                    body="x",
+                    created_at=NOW - DAY,
+                    next_attempt_at=None if sent_at else NOW,
+                    attempts=1,
+                    sent_at=sent_at,
+                    last_error=None if sent_at else "no route to host",
+                )
+            )
+    found = reporting.build(database, POLICY, NOW)
+    assert found.undelivered == 1
+    assert found.bounces == (BouncedAddress("ann@acme.example", NOW - DAY, "550 no such user"),)

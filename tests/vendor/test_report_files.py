@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from lifecycle.vendor.report import Report, as_csv, as_json_text
+from cli.report_table import print_who
+from lifecycle.vendor.report import BouncedAddress, Report, as_csv, as_json_text
 from lifecycle.vendor.report_calendar import as_calendar
-from lifecycle.vendor.report_html import chart_of
 from lifecycle.vendor.report_metrics import as_metrics_text
+from lifecycle.vendor.report_weeks import chart_of
 from lifecycle.vendor.report_who import who
+from lifecycle.vendor.report_work import BREACH, work_of
 from tests.vendor.report_rows import DAY, HOSTILE, NOW, many
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -34,8 +37,6 @@ def events(data: bytes) -> dict[str, Any]:
 
 def renewed(report: Report, slug: str) -> Report:
     """The report after the renewal of one customer, a day later."""
-    from dataclasses import replace
-
     rows = tuple(
         replace(row, not_after=row.not_after + 365 * DAY, serial="0NEW")
         if row.slug == slug and row.not_after is not None
@@ -101,6 +102,37 @@ def test_hostile_names_stay_in_their_property() -> None:
     assert str(event["summary"]) == f"Push certificate of {HOSTILE} expires"
 
 
+def test_characters_that_act_instead_of_being_seen_do_not_get_into_the_calendar() -> None:
+    report = many(3)
+    named = replace(report.rows[0], name="A\x00B\r\nEND:VEVENT\u202e", next_step="x\x1b[2J\ny")
+    data = as_calendar(replace(report, rows=(named,)), "E")
+    assert not set(data) & ({*range(32)} - {10, 13})
+    (event, *_) = events(data).values()
+    assert str(event["summary"]) == "Push certificate of AB END:VEVENT expires"
+
+
+def test_an_event_says_what_the_portal_shows_and_keeps_nobodys_time_busy() -> None:
+    report = many(300)
+    by_name = {str(e["summary"]): e for e in events(as_calendar(report, "E")).values()}
+    for row in report.rows:
+        if row.not_after is None or row.name == HOSTILE:
+            continue
+        event = by_name[f"Push certificate of {row.name} expires"]
+        for words in (row.common_name, row.serial, row.topic, row.apple_account or "not known"):
+            assert str(words) in event["description"]
+        assert event["status"] == ("TENTATIVE" if row.status == "paused" else "CONFIRMED")
+        assert event["transp"] == "TRANSPARENT"
+
+
+def test_two_signers_of_one_name_have_two_events() -> None:
+    report = many(1)
+    twins = (report.signers[0], replace(report.signers[0], not_after=NOW + 90 * DAY))
+    one = events(as_calendar(replace(report, rows=(), signers=twins[:1]), "E"))
+    both = events(as_calendar(replace(report, rows=(), signers=twins), "E"))
+    assert len(both) == 2
+    assert set(one) < set(both), "the first keeps its UID when another comes"
+
+
 def samples(report: Report) -> dict[str, list[Any]]:
     return {
         family.name: list(family.samples)
@@ -135,13 +167,28 @@ def test_the_metrics_are_read_by_prometheus_parser_and_say_what_the_report_says(
     assert len(blocked) > 2
 
 
+def test_who_was_never_checked_and_should_be_has_a_verdict_of_that_name() -> None:
+    report = many(1)
+    plain = replace(report.rows[0], verdict=None, status="ok", canary=False)
+    rows = (
+        replace(plain, slug="owed"),
+        replace(plain, slug="canary", canary=True),
+        replace(plain, slug="paused", status="paused"),
+        replace(plain, slug="expired", status="expired"),
+        replace(plain, slug="unsure", verdict="inconclusive"),
+    )
+    found = samples(replace(report, rows=rows))["pushcert_isolation_verdict"]
+    assert {s.labels["customer"]: s.labels["verdict"] for s in found} == {
+        "owed": "unchecked",
+        "unsure": "inconclusive",
+    }
+
+
 def metric_names(text: str) -> set[str]:
     return set(re.findall(r"pushcert_\w+", text))
 
 
 def test_rules_and_dashboard_use_metrics_that_there_are() -> None:
-    from dataclasses import replace
-
     report = many(500)
     revoked = replace(report.rows[0], status="revoked")
     there = set(samples(replace(report, rows=(*report.rows, revoked))))
@@ -184,8 +231,6 @@ def test_a_lost_apple_account_and_a_bouncing_contact_come_first() -> None:
 
 
 def test_accounts_are_one_however_they_are_written_and_many_are_marked() -> None:
-    from dataclasses import replace
-
     rows = many(30).rows
     shared = [
         replace(row, apple_account="Push@Example.com" if n % 2 else "push@example.com")
@@ -195,6 +240,67 @@ def test_accounts_are_one_however_they_are_written_and_many_are_marked() -> None
     (account,) = [a for a in found.accounts if a.many]
     assert len(account.customers) == 6
     assert account.next_expiry == min(r.not_after for r in shared if r.not_after is not None)
+
+
+def test_a_bounce_says_since_when_and_why() -> None:
+    rows = [replace(row, bounced=()) for row in many(10).rows]
+    address = rows[0].email
+    bounced = replace(rows[0], bounced=(address,))
+    found = who([bounced, *rows[1:]], [BouncedAddress(address, NOW - DAY, "550 no such user")])
+    assert found.contacts[0].address == address
+    assert (found.contacts[0].bounced_at, found.contacts[0].bounced_why) == (
+        NOW - DAY,
+        "550 no such user",
+    )
+
+
+def by_whom(report: Report, form: str, tmp_path: Path) -> str:
+    print_who(report, form, tmp_path / "who")
+    return (tmp_path / "who").read_text()
+
+
+def test_the_table_by_whom_is_not_a_flood_and_json_and_csv_have_everybody(tmp_path: Path) -> None:
+    report = many(3000)
+    text = by_whom(report, "table", tmp_path)
+    assert text.count("\n") < 60
+    assert "unknown" in text
+    assert "Apple Accounts own one certificate each." in text
+    assert "contacts hear for one customer each." in text
+    rows = json.loads(by_whom(report, "json", tmp_path))
+    assert {slug for row in rows for slug in row["customers"]} == {r.slug for r in report.rows}
+    assert {"bounced_at", "bounced_why"} <= set(rows[-1])
+    ends = [row["next_expiry"] for row in rows if row.get("next_expiry")]
+    assert all(end[10] == "T" for end in ends), "as everywhere: ISO 8601"
+    assert by_whom(report, "csv", tmp_path).count("\n") == len(rows) + 1
+
+
+def test_work_is_by_who_must_do_it_and_counts_nobody_who_is_paused() -> None:
+    report = many(1000)
+    work = work_of(report.rows)
+    assert [w.acts for w in work] == sorted(
+        (w.acts for w in work), key=["vendor", "customer"].index
+    )
+    assert (work[0].what, work[0].slugs) == (BREACH, ("customer-00008",))
+    held = [w for w in work if w.blocked_by]
+    assert [w.blocked_by for w in held] == ["signer_expired"]
+    assert held[0].customers == sum(
+        r.blocked_by is not None and r.status != "paused" for r in report.rows
+    )
+    assert held[0].since == NOW - 4 * DAY
+    owed = sum(r.acts != "nobody" for r in report.rows)
+    assert sum(w.customers for w in work if w.what != BREACH) == owed
+
+
+def test_who_is_held_up_longest_is_named_first() -> None:
+    rows = [r for r in many(1000).rows if r.blocked_by is not None and r.status != "paused"]
+    longest = replace(rows[-1], blocked_since=NOW - 30 * DAY, blocked_message="x", next_step="Why.")
+    (work,) = work_of([*rows[:-1], longest])
+    assert work.slugs[0] == longest.slug
+    assert (work.since, work.what) == (NOW - 30 * DAY, "Why.")
+
+
+def test_nobody_has_to_act_for_nobody() -> None:
+    assert work_of([]) == ()
 
 
 def test_the_chart_counts_everybody_who_has_a_certificate_once() -> None:
