@@ -47,6 +47,7 @@ class VendorSection(Section):
     language: Language = "en"
     templates: Path | None = None
     time_zone: str = "UTC"
+    instances: Literal["embedded", "distributed"] = "embedded"
 
     @field_validator("time_zone")
     @classmethod
@@ -223,6 +224,58 @@ class RunSection(Section):
     every_seconds: int = Field(default=60, ge=1)
 
 
+class ServeSection(Section):
+    """``serve``: the instance API, the ops dashboard, metrics and the calendar feed."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8443, ge=0, le=65535)
+    certificate: Path | None = None
+    key: Path | None = None
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
+    trusted_proxies: tuple[str, ...] = ()
+    poll_seconds: int = Field(default=60, ge=1, le=86_400)
+    invitation_days: int = Field(default=7, ge=1, le=365)
+    metrics_token: Secret = None
+    session_hours: int = Field(default=12, ge=1, le=168)
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
+
+
+class OidcSection(Section):
+    """Sign-in to the ops dashboard through an OpenID Connect provider."""
+
+    issuer: str | None = Field(default=None, pattern=r"^https?://")
+    client_id: str | None = None
+    client_secret: Secret = None
+    roles_claim: str = "groups"
+    viewers: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer is not None and self.client_id is None:
+            raise ValueError("client_id goes with issuer")
+        return self
+
+
+class InstanceSection(Section):
+    """A customer's instance on a machine of its own; unused in the embedded deployment."""
+
+    vendor: str | None = Field(default=None, pattern=r"^https?://[^?#]+$")
+    directory: Path = Path("instance")
+    passphrase: Secret = None
+    ca_file: Path | None = None
+    proxy: str | None = None
+    timeout_seconds: float = Field(default=30.0, gt=0, le=600)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8444, ge=0, le=65535)
+
+
 class Config(Section):
     """The whole configuration. Relative paths are relative to the file's folder."""
 
@@ -240,6 +293,9 @@ class Config(Section):
     notify: dict[str, ChannelSection] = {}
     vault: VaultSection = VaultSection()
     run: RunSection = RunSection()
+    serve: ServeSection = ServeSection()
+    oidc: OidcSection = OidcSection()
+    instance: InstanceSection = InstanceSection()
     base: Path = Path()
     """The folder that relative paths are taken from; set on loading, not in the file."""
 

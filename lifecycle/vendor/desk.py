@@ -34,6 +34,7 @@ from lifecycle.wire.messages import (
     ReceivedCertificate,
     Setback,
     SignedRequest,
+    Standing,
     Work,
 )
 
@@ -62,11 +63,15 @@ class Desk:
         """See ``VendorLink.work``. Nothing is wanted of a paused or off-boarded customer."""
         with self._database.reading() as session:
             customer = store.customer_by_slug(session, self._slug)
-            if customer.paused_at is not None or customer.offboarded_at is not None:
+            if customer.offboarded_at is not None:
                 return Work()
             record = store.load(session, customer)
+            standing = self._standing(record)
+            if standing.paused:
+                return Work(standing=standing)
             renewal = record.renewal
             return Work(
+                standing=standing,
                 csr=None if renewal is None else _csr_order(customer, renewal),
                 request=None if renewal is None else _signed_request(record, renewal),
                 received=None
@@ -79,6 +84,24 @@ class Desk:
                 if record.ordered is None
                 else ProbeOrder(check_id=store.key_of(record.ordered)),
             )
+
+    def _standing(self, record: store.CustomerRecord) -> Standing:
+        customer, renewal, latest = record.customer, record.renewal, record.latest
+        said = self._notices.letterhead
+        return Standing(
+            vendor=said.vendor,
+            customer=customer.name,
+            language=customer.language or said.language,
+            paused=customer.paused_at is not None,
+            renewal_id=None if renewal is None else renewal.id,
+            renewal_state=None if renewal is None else renewal.state,
+            renewal_reason=None if renewal is None else renewal.reason,
+            blocked_code=None if renewal is None else renewal.blocked_code,
+            blocked_message=None if renewal is None else renewal.blocked_message,
+            fingerprint=None if record.active is None else record.active.fingerprint,
+            verdict=None if latest is None else latest.verdict,
+            verdict_at=None if latest is None else latest.concluded_at,
+        )
 
     def submit_csr(self, submission: CsrSubmission) -> None:
         """See ``VendorLink.submit_csr``. The bytes are kept as received: they are signed."""

@@ -82,6 +82,11 @@ class Notices:
         self._ops = head.ops
         self._copied = () if head.digest else head.ops
 
+    @property
+    def letterhead(self) -> Letterhead:
+        """Who writes, and how."""
+        return self._head
+
     def delivery(
         self, session: Session, about: About, rung: Rung | None, now: datetime, *, again: bool
     ) -> None:

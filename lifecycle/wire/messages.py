@@ -97,13 +97,42 @@ class ProbeOrder(Message):
     check_id: int
 
 
+class Standing(Message):
+    """How the vendor's books show the customer; for the customer's own pages.
+
+    Attributes:
+        vendor: the vendor's name.
+        customer: the customer's name.
+        language: of messages to this customer (``en``, ``de``, ``fr``, ``es``, ``ja``).
+        paused: the vendor has paused this customer; nothing is wanted until that ends.
+        renewal_id, renewal_state, renewal_reason: of the open renewal, if there is one.
+        blocked_code, blocked_message: why that renewal cannot go on, if it cannot.
+        fingerprint: of the certificate that the vendor's books have as active.
+        verdict, verdict_at: of the last isolation check of that certificate.
+    """
+
+    vendor: str
+    customer: str
+    language: str
+    paused: bool = False
+    renewal_id: int | None = None
+    renewal_state: str | None = None
+    renewal_reason: str | None = None
+    blocked_code: str | None = None
+    blocked_message: str | None = None
+    fingerprint: Sha256Hex | None = None
+    verdict: str | None = None
+    verdict_at: AwareDatetime | None = None
+
+
 class Work(Message):
-    """All that the vendor wants from this instance now; empty when nothing is owed."""
+    """All that the vendor wants from this instance now, and how its books stand."""
 
     csr: CsrOrder | None = None
     request: SignedRequest | None = None
     received: ReceivedCertificate | None = None
     probes: ProbeOrder | None = None
+    standing: Standing | None = None
 
 
 class CsrSubmission(Message):

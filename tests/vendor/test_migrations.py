@@ -318,8 +318,9 @@ def fill(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO customer (id, slug, name, email, kind, created_at)"
-                " VALUES (1, 'acme', 'Acme', 'it@acme.example', 'customer', '2027-03-01 00:00:00')"
+                "INSERT INTO customer (id, slug, name, email, kind, remote, created_at)"
+                " VALUES (1, 'acme', 'Acme', 'it@acme.example', 'customer', false,"
+                " '2027-03-01 00:00:00')"
             )
         )
         connection.execute(

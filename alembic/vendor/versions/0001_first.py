@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("paused_reason", sa.String(500), nullable=True),
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("offboarded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("remote", sa.Boolean(), nullable=False),
         sa.Column("language", sa.String(8), nullable=True),
         sa.Column("notes", sa.Text(), nullable=True),
         sa.Column("next_action_at", sa.DateTime(timezone=True), nullable=True),
