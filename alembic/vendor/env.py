@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+import lifecycle.vendor.access_models  # noqa: F401 - its tables are part of the metadata
 from alembic import context
 from lifecycle.vendor.models import UtcDateTime, VendorTable, complete_for_postgresql
 

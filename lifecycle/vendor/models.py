@@ -88,7 +88,8 @@ def complete_for_postgresql() -> None:
                 index.dialect_options["postgresql"]["where"] = condition
 
 
-def _instant(*, index: bool = False, nullable: bool = True) -> Any:
+def instant(*, index: bool = False, nullable: bool = True) -> Any:
+    """A column of aware UTC times."""
     return Field(default=None, sa_column=Column(UtcDateTime(), index=index, nullable=nullable))
 
 
@@ -103,19 +104,19 @@ class Customer(VendorTable, table=True):
     email: str = Field(max_length=254)
     apple_account: str | None = Field(default=None, max_length=254)
     kind: str = Field(default="customer", max_length=16)
-    created_at: datetime = _instant(nullable=False)
-    paused_at: datetime | None = _instant()
+    created_at: datetime = instant(nullable=False)
+    paused_at: datetime | None = instant()
     paused_reason: str | None = Field(default=None, max_length=500)
-    paused_until: datetime | None = _instant()
+    paused_until: datetime | None = instant()
     """When care is taken up again by itself; None: not before a person says so."""
-    offboarded_at: datetime | None = _instant()
+    offboarded_at: datetime | None = instant()
     remote: bool = False
     """The instance runs on a machine of its own and asks over the network."""
     language: str | None = Field(default=None, max_length=8)
     """Of the messages to this customer; None: the vendor's."""
     notes: str | None = Field(default=None, sa_column=Column(Text))
     """What vendor ops want to remember; never shown to the customer."""
-    next_action_at: datetime | None = _instant(index=True)
+    next_action_at: datetime | None = instant(index=True)
     """When the planner must look again; the due query runs on its index."""
 
 
@@ -143,7 +144,7 @@ class Bounce(VendorTable, table=True):
     __tablename__: ClassVar[Any] = "bounce"
 
     address: str = Field(primary_key=True, max_length=254)
-    at: datetime = _instant(nullable=False)
+    at: datetime = instant(nullable=False)
     why: str = Field(max_length=1000)
 
 
@@ -170,15 +171,15 @@ class Certificate(VendorTable, table=True):
     issuer: str = Field(max_length=500)
     fingerprint: str = Field(unique=True, max_length=64)
     key_fingerprint: str = Field(max_length=64)
-    not_before: datetime = _instant(nullable=False)
-    not_after: datetime = _instant(index=True, nullable=False)
+    not_before: datetime = instant(nullable=False)
+    not_after: datetime = instant(index=True, nullable=False)
     der: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     names_responder: bool = False
-    recorded_at: datetime = _instant(nullable=False)
-    activated_at: datetime | None = _instant()
-    superseded_at: datetime | None = _instant()
-    revoked_at: datetime | None = _instant()
-    revocation_checked_at: datetime | None = _instant()
+    recorded_at: datetime = instant(nullable=False)
+    activated_at: datetime | None = instant()
+    superseded_at: datetime | None = instant()
+    revoked_at: datetime | None = instant()
+    revocation_checked_at: datetime | None = instant()
 
 
 class Claim(VendorTable, table=True):
@@ -208,18 +209,18 @@ class Renewal(VendorTable, table=True):
     customer_id: int = Field(foreign_key="customer.id", index=True)
     state: str = Field(max_length=16)
     reason: str = Field(max_length=32)
-    opened_at: datetime = _instant(nullable=False)
-    csr_received_at: datetime | None = _instant()
-    signed_at: datetime | None = _instant()
-    delivered_at: datetime | None = _instant()
-    ended_at: datetime | None = _instant()
+    opened_at: datetime = instant(nullable=False)
+    csr_received_at: datetime | None = instant()
+    signed_at: datetime | None = instant()
+    delivered_at: datetime | None = instant()
+    ended_at: datetime | None = instant()
     csr: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     request: str | None = Field(default=None, sa_column=Column(Text))
     signer_fingerprint: str | None = Field(default=None, max_length=64)
-    request_dies_at: datetime | None = _instant()
+    request_dies_at: datetime | None = instant()
     blocked_code: str | None = Field(default=None, max_length=64)
     blocked_message: str | None = Field(default=None, max_length=1000)
-    blocked_at: datetime | None = _instant()
+    blocked_at: datetime | None = instant()
 
 
 class Signer(VendorTable, table=True):
@@ -230,14 +231,14 @@ class Signer(VendorTable, table=True):
     id: int | None = Field(default=None, primary_key=True)
     fingerprint: str = Field(unique=True, max_length=64)
     common_name: str = Field(max_length=255)
-    not_before: datetime = _instant(nullable=False)
-    not_after: datetime = _instant(nullable=False)
+    not_before: datetime = instant(nullable=False)
+    not_after: datetime = instant(nullable=False)
     """Of the whole chain: the earliest end in it."""
     expires_first: str = Field(max_length=255)
     """Common name of the certificate in the chain that ends first."""
     chain: str = Field(sa_column=Column(Text, nullable=False))
-    imported_at: datetime = _instant(nullable=False)
-    retired_at: datetime | None = _instant()
+    imported_at: datetime = instant(nullable=False)
+    retired_at: datetime | None = instant()
 
 
 class IsolationCheck(VendorTable, table=True):
@@ -264,8 +265,8 @@ class IsolationCheck(VendorTable, table=True):
     id: int | None = Field(default=None, primary_key=True)
     customer_id: int = Field(foreign_key="customer.id")
     certificate_id: int = Field(foreign_key="certificate.id")
-    ordered_at: datetime = _instant(nullable=False)
-    concluded_at: datetime | None = _instant()
+    ordered_at: datetime = instant(nullable=False)
+    concluded_at: datetime | None = instant()
     verdict: str | None = Field(default=None, max_length=16)
     why: str | None = Field(default=None, max_length=1000)
     answers: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
@@ -280,10 +281,10 @@ class IsolationRun(VendorTable, table=True):
 
     id: str = Field(primary_key=True, max_length=32)
     """When it began and four random bytes: ``20261124T045500Z-3f2a91bc``."""
-    started_at: datetime = _instant(index=True, nullable=False)
-    since: datetime | None = _instant()
+    started_at: datetime = instant(index=True, nullable=False)
+    since: datetime | None = instant()
     """Customers whose last verdict is as new as this are left out; None leaves out nobody."""
-    finished_at: datetime | None = _instant()
+    finished_at: datetime | None = instant()
     """None while it is under way, and for one that was stopped and not taken up again."""
     document: str | None = Field(default=None, max_length=255)
     """File name of the signed document, once it is written."""
@@ -319,134 +320,13 @@ class OutboxMessage(VendorTable, table=True):
     body: str = Field(sa_column=Column(Text, nullable=False))
     html: str | None = Field(default=None, sa_column=Column(Text))
     attach_request: bool = False
-    created_at: datetime = _instant(nullable=False)
-    next_attempt_at: datetime | None = _instant(index=True)
+    created_at: datetime = instant(nullable=False)
+    next_attempt_at: datetime | None = instant(index=True)
     """None once the message is sent or given up."""
     attempts: int = 0
-    sent_at: datetime | None = _instant()
-    given_up_at: datetime | None = _instant()
+    sent_at: datetime | None = instant()
+    given_up_at: datetime | None = instant()
     last_error: str | None = Field(default=None, max_length=1000)
-
-
-class Invitation(VendorTable, table=True):
-    """A one-time code that lets an instance enrol for a customer; kept as its hash."""
-
-    __tablename__: ClassVar[Any] = "invitation"
-
-    id: int | None = Field(default=None, primary_key=True)
-    customer_id: int = Field(foreign_key="customer.id", index=True)
-    code_hash: str = Field(unique=True, max_length=64)
-    """SHA-256 (hex) of the code; the code itself is shown once and kept nowhere."""
-    created_at: datetime = _instant(nullable=False)
-    expires_at: datetime = _instant(nullable=False)
-    created_by: str = Field(max_length=200)
-    used_at: datetime | None = _instant()
-    withdrawn_at: datetime | None = _instant()
-
-
-class InstanceCredential(VendorTable, table=True):
-    """The public key that one customer's instance signs its requests with."""
-
-    __tablename__: ClassVar[Any] = "instance_credential"
-
-    id: str = Field(primary_key=True, max_length=32)
-    """Random; the ``kid`` of the instance's signatures."""
-    customer_id: int = Field(foreign_key="customer.id", index=True)
-    invitation_id: int | None = Field(default=None, foreign_key="invitation.id", index=True)
-    public_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    """Ed25519, 32 bytes."""
-    sealing_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    """X25519, 32 bytes: canary tokens for this instance are sealed to it."""
-    created_at: datetime = _instant(nullable=False)
-    seen_at: datetime | None = _instant()
-    version: str | None = Field(default=None, max_length=64)
-    """Of pushcert in the instance, as it said last."""
-    replaced_at: datetime | None = _instant()
-    """Since when a newer credential of the same instance is in use; still good for a while."""
-    revoked_at: datetime | None = _instant()
-
-
-class SealedCanary(VendorTable, table=True):
-    """A canary token, sealed by the canary's instance for another instance alone."""
-
-    __tablename__: ClassVar[Any] = "sealed_canary"
-
-    canary_id: int = Field(primary_key=True, foreign_key="customer.id")
-    credential_id: str = Field(
-        primary_key=True, foreign_key="instance_credential.id", index=True, max_length=32
-    )
-    topic: str = Field(max_length=255)
-    token_fingerprint: str = Field(max_length=64)
-    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-
-
-class FeedToken(VendorTable, table=True):
-    """A token that a calendar program reads the feed with; kept as its hash, revocable."""
-
-    __tablename__: ClassVar[Any] = "feed_token"
-
-    id: int | None = Field(default=None, primary_key=True)
-    token_hash: str = Field(unique=True, max_length=64)
-    label: str = Field(max_length=200)
-    created_at: datetime = _instant(nullable=False)
-    created_by: str = Field(max_length=200)
-    used_at: datetime | None = _instant()
-    revoked_at: datetime | None = _instant()
-
-
-class UserAccount(VendorTable, table=True):
-    """A person who may sign in to the ops dashboard."""
-
-    __tablename__: ClassVar[Any] = "user_account"
-
-    name: str = Field(primary_key=True, max_length=128)
-    role: str = Field(max_length=16)
-    """``viewer`` or ``operator``."""
-    password_hash: str = Field(max_length=256)
-    """Argon2id, in its own encoded form."""
-    created_at: datetime = _instant(nullable=False)
-    disabled_at: datetime | None = _instant()
-
-
-class UserSession(VendorTable, table=True):
-    """A signed-in browser; the cookie's value is kept as its hash."""
-
-    __tablename__: ClassVar[Any] = "user_session"
-
-    token_hash: str = Field(primary_key=True, max_length=64)
-    user: str = Field(max_length=200, index=True)
-    """The name in the audit log: a local user's, or what the OIDC provider says."""
-    role: str = Field(max_length=16)
-    local: bool = True
-    csrf_token: str = Field(max_length=64)
-    created_at: datetime = _instant(nullable=False)
-    expires_at: datetime = _instant(index=True, nullable=False)
-
-
-class PendingSignIn(VendorTable, table=True):
-    """A sign-in that is at the OIDC provider now."""
-
-    __tablename__: ClassVar[Any] = "pending_sign_in"
-
-    state_hash: str = Field(primary_key=True, max_length=64)
-    nonce: str = Field(max_length=128)
-    code_verifier: str = Field(max_length=128)
-    expires_at: datetime = _instant(index=True, nullable=False)
-
-
-class FailedSignIn(VendorTable, table=True):
-    """A sign-in with a wrong password; too many close the door for a while."""
-
-    __tablename__: ClassVar[Any] = "failed_sign_in"
-    __table_args__ = (
-        Index("ix_failed_sign_in_name_at", "name", "at"),
-        Index("ix_failed_sign_in_address_at", "address", "at"),
-    )
-
-    id: int | None = Field(default=None, primary_key=True)
-    name: str = Field(max_length=128)
-    address: str = Field(max_length=64)
-    at: datetime = _instant(nullable=False)
 
 
 class AuditEntry(VendorTable, table=True):
@@ -455,7 +335,7 @@ class AuditEntry(VendorTable, table=True):
     __tablename__: ClassVar[Any] = "audit"
 
     seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    at: datetime = _instant(nullable=False)
+    at: datetime = instant(nullable=False)
     actor: str = Field(max_length=200)
     action: str = Field(max_length=64)
     subject: str = Field(max_length=200)

@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, create_mock_engine, text
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import IntegrityError
 
+import lifecycle.vendor.access_models  # noqa: F401 - its tables are part of the metadata
 from alembic import command
 from lifecycle.errors import InternalFault, Refused, Unavailable
 from lifecycle.vendor import migrations
