@@ -27,7 +27,8 @@ from lifecycle.passphrase import PassphraseSource
 from lifecycle.secret import secret_source
 from lifecycle.signing import configured_signer
 from lifecycle.trust import configured_trust
-from lifecycle.vendor import registry, store
+from lifecycle.vendor import store
+from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.desk import Desk
 from lifecycle.vendor.facts import CustomerKind, Verdict
 from lifecycle.vendor.outbox import DeliverySummary
@@ -165,7 +166,7 @@ class Embedded(VendorSide):
         now = self.clock.now()
         with self.database.transaction() as session:
             customer = store.customer_by_slug(session, slug)
-            check = registry.order_isolation_check(session, customer, at=now)
+            check = order_isolation_check(session, customer, at=now)
         if check is None:
             return Verification(slug, None, "There is no active certificate to check.")
         try:

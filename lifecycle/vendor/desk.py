@@ -7,6 +7,7 @@ speaks. Every call is one transaction and safe to repeat.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, select
 
@@ -16,7 +17,8 @@ from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.csr import Csr, read_csr
 from lifecycle.pki.push_certificate import Expected, PushCertificate, check_push_certificate
 from lifecycle.pki.upload import read_upload
-from lifecycle.vendor import audit, notices, store
+from lifecycle.vendor import audit, canary_seals, notices, store
+from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.claims import check_claims, claim, claims_of, issued_serial
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.evidence import conclude
@@ -25,8 +27,11 @@ from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import Notices
 from lifecycle.wire.messages import (
     Activation,
+    AnyReport,
+    CanarySeals,
     CertificateReceipt,
     CertificateSubmission,
+    CheckWanted,
     CsrOrder,
     CsrSubmission,
     Evidence,
@@ -48,16 +53,24 @@ class Desk:
         clock: tells when things happen.
         trust: what push certificates must chain to.
         notices: writes the messages that follow from a report.
+        credential_id: of the instance, where it asks over the network.
     """
 
     def __init__(
-        self, database: Database, slug: str, clock: Clock, trust: TrustStore, notices: Notices
+        self,
+        database: Database,
+        slug: str,
+        clock: Clock,
+        trust: TrustStore,
+        notices: Notices,
+        credential_id: str | None = None,
     ) -> None:
         self._database = database
         self._slug = slug
         self._clock = clock
         self._trust = trust
         self._notices = notices
+        self._credential_id = credential_id
 
     def work(self) -> Work:
         """See ``VendorLink.work``. Nothing is wanted of a paused or off-boarded customer."""
@@ -83,7 +96,17 @@ class Desk:
                 probes=None
                 if record.ordered is None
                 else ProbeOrder(check_id=store.key_of(record.ordered)),
+                **self._canary(session, customer),
             )
+
+    def _canary(self, session: Session, customer: Customer) -> dict[str, Any]:
+        # Embedded instances read the canary tenant's vault: nothing is sealed, or looked up.
+        if self._credential_id is None:
+            return {}
+        return {
+            "canary": canary_seals.sealed_for(session, customer, self._credential_id),
+            "sealing": canary_seals.sealing_for(session, customer),
+        }
 
     def _standing(self, record: store.CustomerRecord) -> Standing:
         customer, renewal, latest = record.customer, record.renewal, record.latest
@@ -248,7 +271,7 @@ class Desk:
             },
         )
 
-    def report(self, report: Activation | Evidence | Setback) -> None:
+    def report(self, report: AnyReport) -> None:
         """See ``VendorLink.report``."""
         now = self._clock.now()
         with self._database.transaction() as session:
@@ -260,6 +283,10 @@ class Desk:
                     conclude(session, customer, report, self._notices, now)
                 case Setback():
                     _set_back(session, customer, report, now)
+                case CheckWanted():
+                    order_isolation_check(session, customer, at=now)
+                case CanarySeals():
+                    canary_seals.keep(session, customer, report)
 
     def _activated(
         self, session: Session, customer: Customer, report: Activation, now: datetime

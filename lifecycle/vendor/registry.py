@@ -16,7 +16,7 @@ from lifecycle.vendor.claims import check_claims, claim, claims_of
 from lifecycle.vendor.desk import certificate_row
 from lifecycle.vendor.facts import CustomerKind, RenewalReason, RenewalState
 from lifecycle.vendor.localised_dates import LANGUAGES
-from lifecycle.vendor.models import Contact, Customer, CustomerTag, IsolationCheck, Renewal
+from lifecycle.vendor.models import Contact, Customer, CustomerTag, Renewal
 from lifecycle.vendor.outbox import take_up
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -394,35 +394,6 @@ def cancel_renewal(
     _end(renewal, RenewalState.CANCELLED, at)
     session.add(renewal)
     _changed(session, customer, "renewal_cancelled", at, actor, {"renewal": renewal.id, "why": why})
-
-
-def order_isolation_check(
-    session: Session, customer: Customer, *, at: datetime
-) -> IsolationCheck | None:
-    """Orders a check of the active certificate; gives the outstanding one if there is one.
-
-    None when the customer has no active certificate to check.
-    """
-    ordered = store.ordered_check(session, customer)
-    active = store.active_certificate(session, customer)
-    if ordered is not None and active is not None and ordered.certificate_id == active.id:
-        return ordered
-    if ordered is not None:
-        # The certificate it was ordered for has been superseded: its evidence means nothing.
-        session.delete(ordered)
-        session.flush()
-    if active is None:
-        return None
-    check = IsolationCheck(
-        customer_id=store.key_of(customer),
-        certificate_id=store.key_of(active),
-        ordered_at=at,
-    )
-    session.add(check)
-    customer.next_action_at = at
-    session.add(customer)
-    session.flush()
-    return check
 
 
 def _end(renewal: Renewal, state: RenewalState, at: datetime) -> None:

@@ -19,6 +19,7 @@ from lifecycle.clock import Clock
 from lifecycle.errors import InternalFault, PushcertError, Unavailable
 from lifecycle.pki.revocation import RevocationStatus
 from lifecycle.vendor import audit, registry, store
+from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.desk import block
 from lifecycle.vendor.facts import Policy, RenewalState
@@ -242,7 +243,7 @@ class Worker:
             case Resume():
                 registry.resume(session, customer, at=now, actor=ACTOR)
             case AskForProbes():
-                registry.order_isolation_check(session, customer, at=now)
+                order_isolation_check(session, customer, at=now)
             case Deliver(rung) if renewal is not None:
                 again = renewal.delivered_at is not None
                 renewal.state = RenewalState.DELIVERED

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from lifecycle.wire.messages import (
-    Activation,
+    AnyReport,
     CertificateReceipt,
     CertificateSubmission,
     CsrSubmission,
-    Evidence,
-    Setback,
     Work,
 )
 
@@ -40,6 +38,9 @@ class VendorLink(Protocol):
         """
         ...
 
-    def report(self, report: Activation | Evidence | Setback) -> None:
-        """Reports what happened in the instance. Raises ``Unavailable``."""
+    def report(self, report: AnyReport) -> None:
+        """Reports what happened in the instance, or what a person there wants.
+
+        Raises ``Unavailable``, and ``Refused`` for what this customer may not report.
+        """
         ...

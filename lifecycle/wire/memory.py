@@ -12,13 +12,11 @@ from typing import TypeVar
 
 from lifecycle.wire.link import VendorLink
 from lifecycle.wire.messages import (
-    Activation,
+    AnyReport,
     CertificateReceipt,
     CertificateSubmission,
     CsrSubmission,
-    Evidence,
     Message,
-    Setback,
     Work,
 )
 
@@ -49,7 +47,7 @@ class MemoryLink:
         """See ``VendorLink.submit_certificate``."""
         return self._cross(self._desk.submit_certificate(self._cross(submission)))
 
-    def report(self, report: Activation | Evidence | Setback) -> None:
+    def report(self, report: AnyReport) -> None:
         """See ``VendorLink.report``."""
         self._desk.report(self._cross(report))
 

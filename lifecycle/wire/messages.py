@@ -97,6 +97,46 @@ class ProbeOrder(Message):
     check_id: int
 
 
+class SealedCanary(Message):
+    """A device of the vendor's own tenant to aim the foreign probes at.
+
+    Attributes:
+        topic: of the canary tenant.
+        token_fingerprint: of the token that is sealed, to tell an old one from a new one.
+        sealed: the token, encrypted by the canary's instance to this instance's sealing key
+            (``lifecycle.wire.sealed_tokens``). The vendor passes it on and cannot open it.
+    """
+
+    topic: str
+    token_fingerprint: Sha256Hex
+    sealed: Base64Bytes
+
+
+class SealOrder(Message):
+    """An instance that is to probe with this canary tenant's device.
+
+    Attributes:
+        credential_id: of that instance.
+        sealing_key: its X25519 public key, 32 bytes.
+    """
+
+    credential_id: str
+    sealing_key: Base64Bytes
+
+
+class Sealing(Message):
+    """What the vendor wants sealed by a canary tenant's instance.
+
+    Attributes:
+        token_fingerprint: of the canary token that the seals at the vendor hold; None while
+            there are none. Another token than the instance's own makes them worthless.
+        orders: instances without a seal; some of them, if they are many.
+    """
+
+    token_fingerprint: Sha256Hex | None = None
+    orders: tuple[SealOrder, ...] = ()
+
+
 class Standing(Message):
     """How the vendor's books show the customer; for the customer's own pages.
 
@@ -126,12 +166,20 @@ class Standing(Message):
 
 
 class Work(Message):
-    """All that the vendor wants from this instance now, and how its books stand."""
+    """All that the vendor wants from this instance now, and how its books stand.
+
+    Attributes:
+        canary: what to aim the foreign probes at; None in the embedded deployment, where the
+            canary tenant's vault is at hand, and while no canary tenant has sealed one.
+        sealing: asked of a canary tenant's instance alone.
+    """
 
     csr: CsrOrder | None = None
     request: SignedRequest | None = None
     received: ReceivedCertificate | None = None
     probes: ProbeOrder | None = None
+    canary: SealedCanary | None = None
+    sealing: Sealing | None = None
     standing: Standing | None = None
 
 
@@ -204,4 +252,33 @@ class Setback(Message):
     message: str
 
 
-Report = Annotated[Activation | Evidence | Setback, Field(discriminator="kind")]
+class CheckWanted(Message):
+    """A person at the instance wants its isolation checked now; ``work`` then has the order.
+
+    Without an active certificate nothing is ordered.
+    """
+
+    kind: Literal["check_wanted"] = "check_wanted"
+
+
+class CanarySeal(Message):
+    """A canary token, sealed to one instance's key."""
+
+    credential_id: str
+    sealed: Base64Bytes
+
+
+class CanarySeals(Message):
+    """What a canary tenant's instance has sealed; from any other instance it is refused.
+
+    Seals of another token than ``token_fingerprint`` are worth nothing from here on.
+    """
+
+    kind: Literal["canary_seals"] = "canary_seals"
+    topic: str
+    token_fingerprint: Sha256Hex
+    seals: tuple[CanarySeal, ...]
+
+
+AnyReport = Activation | Evidence | Setback | CheckWanted | CanarySeals
+Report = Annotated[AnyReport, Field(discriminator="kind")]

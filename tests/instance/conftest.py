@@ -33,6 +33,7 @@ from lifecycle.pki.topic import Topic
 from lifecycle.wire.memory import MemoryLink
 from lifecycle.wire.messages import (
     Activation,
+    AnyReport,
     CertificateReceipt,
     CertificateSubmission,
     CsrOrder,
@@ -236,7 +237,7 @@ class Vendor:
         self.observer.reached("vendor.commit:after")
         return receipt
 
-    def report(self, report: Activation | Evidence | Setback) -> None:
+    def report(self, report: AnyReport) -> None:
         self.observer.reached("vendor.commit:before")
         if isinstance(report, Activation):
             if self.received is not None:
@@ -246,7 +247,7 @@ class Vendor:
             if self.check_id is not None:
                 self.evidence.append(report)
             self.check_id = None
-        else:
+        elif isinstance(report, Setback):
             self.setbacks.append(report)
         self.observer.reached("vendor.commit:after")
 
