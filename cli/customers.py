@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import customer_files
+from cli import customer_files, invitations
 from cli.invocation import AsJson, actor, console, invocation, print_json, read_file
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 def register(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
     customer_files.add_to(customer)
+    invitations.add_to(customer)
     app.add_typer(customer, name="customer")
 
 

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.invocation import AsJson, console, invocation, print_json, read_file, write_file
-from lifecycle.errors import AttentionNeeded, refuse
+from cli import instance_setup
+from cli.instance_setup import Customer, one_instance
+from cli.invocation import AsJson, console, print_json, read_file, say_notes, write_file
+from lifecycle.errors import AttentionNeeded, Unavailable, refuse
 
 instance = typer.Typer(
     no_args_is_help=True,
-    help="A customer's MDM instance: its vault, devices and pushes."
-    " Example: pushcert instance push UDID --customer acme",
+    help="A customer's MDM instance: its vault, devices and pushes. On the instance's own machine"
+    " commands need no --customer. Example: pushcert instance push UDID --customer acme",
 )
 device = typer.Typer(
     no_args_is_help=True,
     help="The devices an instance knows."
     " Example: pushcert instance device import TokenUpdate.plist --customer acme",
 )
-Customer = Annotated[str, typer.Option("--customer", help="The customer's slug.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
+    instance_setup.add_to(instance)
     instance.add_typer(device, name="device")
     app.add_typer(instance, name="instance")
 
 
 @instance.command()
-def csr(ctx: typer.Context, customer: Customer) -> None:
+def csr(ctx: typer.Context, customer: Customer = None) -> None:
     """Makes the key and CSR that the open renewal waits for, and hands the CSR in.
 
     Example: pushcert instance csr --customer acme
     """
-    with invocation(ctx).embedded() as embedded, embedded.agent(customer) as agent:
+    with one_instance(ctx, customer) as one, one.agent() as agent:
         outcome = agent.step()
     for done in outcome.done:
         console().print(done.sentence, markup=False)
@@ -46,20 +49,21 @@ def csr(ctx: typer.Context, customer: Customer) -> None:
 @instance.command()
 def request(
     ctx: typer.Context,
-    customer: Customer,
     out: Annotated[Path, typer.Option("--out", help="Where the request goes.")],
+    customer: Customer = None,
 ) -> None:
     """Saves the signed request that waits to be taken to Apple's portal.
 
     Example: pushcert instance request --customer acme --out acme-request.txt
     """
-    with invocation(ctx).embedded() as embedded, embedded.agent(customer) as agent:
+    with one_instance(ctx, customer) as one, one.agent() as agent:
         found = agent.request()
     if found is None:
         raise refuse(
             "no_request_outstanding",
             "No signed request waits for this instance.",
-            f"Start a renewal with `pushcert renew {customer}`.",
+            "It comes when the renewal is due and your vendor has signed it; or start one with"
+            " `pushcert renew SLUG` at the vendor's.",
         )
     write_file(out, found.request.encode())
     console().print(f"Wrote {out}.", markup=False)
@@ -69,22 +73,47 @@ def request(
 def upload(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The certificate from the portal; - for stdin.")],
-    customer: Customer,
+    accept_new_topic: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-new-topic",
+            help="The new topic, typed out: every enrolled device must enrol again.",
+        ),
+    ] = None,
+    customer: Customer = None,
 ) -> None:
-    """Takes in the certificate that the portal issued; the same as `pushcert upload`.
+    """Takes in the certificate that the portal issued: checks it, tries it, activates it.
+
+    Refused (exit code 3) with everything that is wrong, and nothing changed, when the file is
+    not what this renewal needs.
 
     Example: pushcert instance upload MDM_Example.pem --customer acme
     """
-    from cli.renewals import upload as upload_for
+    if customer is not None:
+        from cli.renewals import upload as upload_for
 
-    upload_for(ctx, customer, file)
+        upload_for(ctx, customer, file, accept_new_topic)
+        return
+    data = read_file(file)
+    with one_instance(ctx, None) as one:
+        outcome = one.upload(data, accept_new_topic)
+    say_notes(outcome.notes)
+    certificate = outcome.certificate
+    if not outcome.activated:
+        console().print(
+            "The certificate is accepted. The old one stays active until a test push with the"
+            " new one succeeds; that is tried again by itself."
+        )
+        return
+    until = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    console().print(f"{certificate.common_name} is active until {until}.", markup=False)
 
 
 @device.command("import")
 def import_devices(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="TokenUpdate property list, or CSV.")],
-    customer: Customer,
+    customer: Customer = None,
     as_json: AsJson = False,
 ) -> None:
     """Takes in devices: a TokenUpdate message, or a CSV with udid,token,push_magic,topic.
@@ -92,8 +121,8 @@ def import_devices(
     Example: pushcert instance device import TokenUpdate.plist --customer acme
     """
     data = read_file(file)
-    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
-        done = vault.import_devices(data, embedded.clock.now())
+    with one_instance(ctx, customer) as one, one.vault() as vault:
+        done = vault.import_devices(data, one.clock.now())
     if as_json:
         print_json({"added": list(done.added), "updated": list(done.updated)})
     else:
@@ -101,14 +130,14 @@ def import_devices(
 
 
 @device.command("list")
-def list_devices(ctx: typer.Context, customer: Customer, as_json: AsJson = False) -> None:
+def list_devices(ctx: typer.Context, customer: Customer = None, as_json: AsJson = False) -> None:
     """Lists the devices, with fingerprints instead of tokens.
 
     Example: pushcert instance device list --customer acme
     """
     from lifecycle.pki.fingerprints import short
 
-    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+    with one_instance(ctx, customer) as one, one.vault() as vault:
         known = vault.devices.all()
     if as_json:
         print_json(
@@ -134,14 +163,14 @@ def list_devices(ctx: typer.Context, customer: Customer, as_json: AsJson = False
 def set_canary(
     ctx: typer.Context,
     udid: Annotated[str, typer.Argument(help="The device's UDID.")],
-    customer: Customer,
+    customer: Customer = None,
     off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
 ) -> None:
     """Chooses a device for the own-token pushes of activation and isolation checks.
 
     Example: pushcert instance device canary UDID --customer acme
     """
-    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+    with one_instance(ctx, customer) as one, one.vault() as vault:
         vault.devices.set_canary(udid, not off)
     console().print(f"{udid} is {'no longer ' if off else ''}a canary.", markup=False)
 
@@ -149,7 +178,7 @@ def set_canary(
 @instance.command()
 def ring(
     ctx: typer.Context,
-    customer: Customer,
+    customer: Customer = None,
     leave: Annotated[bool, typer.Option("--leave", help="Take the consent back.")] = False,
 ) -> None:
     """Consents to the ring: other consenting customers probe with one of this one's tokens.
@@ -159,7 +188,7 @@ def ring(
 
     Example: pushcert instance ring --customer acme
     """
-    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+    with one_instance(ctx, customer) as one, one.vault() as vault:
         vault.set_ring_consent(not leave)
     console().print(f"{customer} {'has left' if leave else 'is in'} the ring.", markup=False)
 
@@ -168,18 +197,17 @@ def ring(
 def push(
     ctx: typer.Context,
     udids: Annotated[list[str], typer.Argument(help="UDIDs of the devices to wake.")],
-    customer: Customer,
+    customer: Customer = None,
     as_json: AsJson = False,
 ) -> None:
     """Wakes devices through APNs. Exit code 4 when APNs refused one, 5 when it was not reached.
 
     Example: pushcert instance push 8F2A… --customer acme
     """
-    from lifecycle.errors import Unavailable
     from lifecycle.instance.push import push as push_to
 
-    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
-        answers = push_to(vault, embedded.pushes, udids)
+    with one_instance(ctx, customer) as one, one.vault() as vault:
+        answers = push_to(vault, one.pushes, udids)
     rows = [
         {
             "udid": a.udid,
@@ -205,8 +233,8 @@ def push(
 @instance.command()
 def export(
     ctx: typer.Context,
-    customer: Customer,
     out: Annotated[Path, typer.Option("--out", help="Where the pair goes; mode 0600.")],
+    customer: Customer = None,
     p12: Annotated[bool, typer.Option("--p12", help="As PKCS#12.")] = False,
     pem: Annotated[bool, typer.Option("--pem", help="As PEM, certificate and key.")] = False,
     passphrase: Annotated[
@@ -224,17 +252,21 @@ def export(
     if p12 == pem:
         raise typer.BadParameter("give --p12 or --pem")
     secret = None if passphrase is None else resolve(parse_source(passphrase))
-    with invocation(ctx).embedded() as embedded, embedded.vault(customer) as vault:
+    with one_instance(ctx, customer) as one, one.vault() as vault:
         save(out, export_pkcs12(vault, secret or b"") if p12 else export_pem(vault, secret))
     console().print(f"Wrote {out}. It holds a private key: keep it to yourself.", markup=False)
 
 
 @instance.command()
-def verify(ctx: typer.Context, customer: Customer, as_json: AsJson = False) -> None:
-    """Checks this customer's isolation now; the same as `pushcert verify SLUG`.
+def verify(ctx: typer.Context, customer: Customer = None, as_json: AsJson = False) -> None:
+    """Proves with test pushes that this instance reaches its own devices and no one else's.
+
+    Exit code 4 on a breach, 5 when the check could not be made.
 
     Example: pushcert instance verify --customer acme
     """
-    from cli.work import verify as verify_all
+    from cli.work import show_verdicts
 
-    verify_all(ctx, [customer], everyone=False, as_json=as_json)
+    with one_instance(ctx, customer) as one:
+        outcome = one.verify()
+    show_verdicts([replace(outcome, slug=outcome.slug or "this instance")], as_json)

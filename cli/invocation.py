@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lifecycle.config import Config
     from lifecycle.embedded import Embedded
     from lifecycle.errors import Finding
+    from lifecycle.vendor_plane import VendorPlane
     from lifecycle.vendor_side import VendorSide
 
 MAX_FILE = 20 * 1024 * 1024
@@ -60,6 +61,29 @@ class Invocation:
         with VendorSide(config, SystemClock()) as side:
             require_current(side.database.engine)
             yield side
+
+    @contextmanager
+    def vendor_plane(self) -> Iterator[VendorPlane]:
+        """The vendor's plane with its signer; with the embedded instances where there are any.
+
+        Raises ``Refused``, ``Unavailable``.
+        """
+        from lifecycle.clock import SystemClock
+        from lifecycle.vendor.migrations import require_current
+
+        config = self.config()
+        configure_log()
+        if config.vendor.instances == "distributed":
+            from lifecycle.vendor_plane import VendorPlane
+
+            plane = VendorPlane(config, SystemClock())
+        else:
+            from lifecycle.embedded import Embedded
+
+            plane = Embedded(config, SystemClock())
+        with plane:
+            require_current(plane.database.engine)
+            yield plane
 
     @contextmanager
     def embedded(self) -> Iterator[Embedded]:

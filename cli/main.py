@@ -45,6 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "notify": ("cli.channels", "Mail and chat channels, and a test of each."),
         "tick": ("cli.work", "Does everything that is owed now, once; for cron."),
         "run": ("cli.work", "Runs the scheduler until SIGTERM."),
+        "serve": ("cli.serving", "Serves instances, ops and monitoring over HTTP."),
     },
     "Files, without a database": {
         "sign": ("cli.signers", "Signs one CSR: makes the push certificate request."),
@@ -58,7 +59,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 """Every command by heading: the module that has it, and what the overview says of it."""
 
 
-LONG_RUNNING = frozenset({"instance", "lab", "run", "verify"})
+LONG_RUNNING = frozenset({"instance", "lab", "run", "serve", "verify"})
 """Commands that may run for hours; their garbage is collected as usual."""
 
 

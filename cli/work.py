@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,8 @@ from cli.invocation import AsJson, Invocation, console, invocation, print_json
 from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
 
 if TYPE_CHECKING:
-    from lifecycle.embedded import Tick, Verification
+    from lifecycle.instance.outcomes import Verification
+    from lifecycle.vendor_plane import Tick
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +58,17 @@ def verify(
     with invocation(ctx).embedded() as embedded:
         outcomes = [embedded.verify(slug) for slug in slugs or ()]
         embedded.send_mail()
-    _show_verdicts(outcomes, as_json)
+    show_verdicts(outcomes, as_json)
+
+
+def show_verdicts(outcomes: Sequence[Verification], as_json: bool) -> None:
+    """Shows verdicts.
+
+    Raises:
+        AttentionNeeded: one of them is a breach.
+        Unavailable: one could not be reached.
+    """
+    _print_verdicts(outcomes, as_json)
     breached = [o.slug for o in outcomes if o.verdict == "breached"]
     if breached:
         raise AttentionNeeded(
@@ -71,7 +83,7 @@ def verify(
         )
 
 
-def _show_verdicts(outcomes: list[Verification], as_json: bool) -> None:
+def _print_verdicts(outcomes: Sequence[Verification], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -109,8 +121,8 @@ def remind(
     if not dry_run:
         from lifecycle.turns import one_tick
 
-        with invocation(ctx).embedded() as embedded, one_tick(embedded.config):
-            _finish(embedded.tick(), as_json)
+        with invocation(ctx).vendor_plane() as plane, one_tick(plane.config):
+            _finish(plane.tick(), as_json)
         return
     with invocation(ctx).vendor_side() as side:
         lines = list(explain(side.database, side.policy, side.clock.now()))
@@ -157,8 +169,8 @@ def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
     """
     from lifecycle.turns import one_tick
 
-    with invocation(ctx).embedded() as embedded, one_tick(embedded.config):
-        _finish(embedded.tick(), as_json)
+    with invocation(ctx).vendor_plane() as plane, one_tick(plane.config):
+        _finish(plane.tick(), as_json)
 
 
 def _finish(done: Tick, as_json: bool) -> None:
@@ -193,5 +205,5 @@ def run(ctx: typer.Context) -> None:
     """
     from lifecycle.scheduler import run_until_stopped
 
-    with invocation(ctx).embedded() as embedded:
-        run_until_stopped(embedded)
+    with invocation(ctx).vendor_plane() as plane:
+        run_until_stopped(plane)

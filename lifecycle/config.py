@@ -272,6 +272,7 @@ class InstanceSection(Section):
     ca_file: Path | None = None
     proxy: str | None = None
     timeout_seconds: float = Field(default=30.0, gt=0, le=600)
+    rotate_days: int = Field(default=90, ge=1, le=3650)
     host: str = "127.0.0.1"
     port: int = Field(default=8444, ge=0, le=65535)
 

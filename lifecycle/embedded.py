@@ -8,62 +8,30 @@ through ``VendorLink`` alone, in bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.apns.client import RetryPolicy
-from lifecycle.apns.gateway import Gateway
 from lifecycle.boundary import WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
-from lifecycle.errors import PushcertError
+from lifecycle.errors import PushcertError, Refused, refuse
 from lifecycle.instance.agent import Agent
-from lifecycle.instance.apns_pushes import ApnsPushes
 from lifecycle.instance.canaries import CanarySource, NoCanary, RingCanaries, VaultCanaries
-from lifecycle.instance.outcomes import UploadOutcome
+from lifecycle.instance.outcomes import UploadOutcome, Verification
+from lifecycle.instance.pushes import Pushes
 from lifecycle.instance.vault import Vault
 from lifecycle.passphrase import PassphraseSource
+from lifecycle.pushing import configured_gateway, configured_pushes
 from lifecycle.secret import secret_source
-from lifecycle.signing import configured_signer
-from lifecycle.trust import configured_trust
 from lifecycle.vendor import store
 from lifecycle.vendor.check_orders import order_isolation_check
-from lifecycle.vendor.desk import Desk
-from lifecycle.vendor.facts import CustomerKind, Verdict
-from lifecycle.vendor.outbox import DeliverySummary
-from lifecycle.vendor.revocation import OcspGateway
-from lifecycle.vendor.signers import remind_of_signer
-from lifecycle.vendor.worker import TickSummary, Worker
-from lifecycle.vendor_side import VendorSide
+from lifecycle.vendor.facts import CustomerKind
+from lifecycle.vendor_plane import VendorPlane
 from lifecycle.wire.memory import MemoryLink
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """What one tick did: the worker's part, and the mail that went out."""
-
-    work: TickSummary
-    mail: DeliverySummary
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The outcome of one customer's isolation check.
-
-    Attributes:
-        verdict: None if no check was made.
-        why: a sentence.
-        failed: a check should have been made and could not be.
-    """
-
-    slug: str
-    verdict: Verdict | None
-    why: str
-    failed: bool = False
-
-
-class Embedded(VendorSide):
+class Embedded(VendorPlane):
     """Both planes, put together from one configuration.
 
     Args:
@@ -81,38 +49,19 @@ class Embedded(VendorSide):
         observer: WriteObserver | None = None,
         tap: Callable[[bytes], None] | None = None,
     ) -> None:
-        super().__init__(config, clock, observer=observer)
+        super().__init__(config, clock, observer=observer, instances=self)
         self._tap = tap
-        self.trust = configured_trust(config)
-        self.signer = configured_signer(config, self.observer)
-        self.gateway = Gateway(
-            config.apns.host,
-            config.apns.port,
-            None if config.apns.ca_file is None else config.path(config.apns.ca_file),
-            config.apns.proxy,
-        )
-        self.pushes = ApnsPushes(
-            self.gateway,
-            clock,
-            RetryPolicy(
-                attempts=config.apns.attempts,
-                base=config.apns.backoff_seconds,
-                timeout=config.apns.timeout_seconds,
-            ),
-        )
-        self.worker = Worker(
-            self.database,
-            clock,
-            self.policy,
-            self.signer,
-            self,
-            OcspGateway(self.trust, clock, config.revocation.timeout_seconds),
-            self.notices,
-        )
+        self.gateway = configured_gateway(config)
+        self.pushes = configured_pushes(config, clock)
 
     def vault_directory(self, slug: str) -> Path:
         """Where the vault of this customer's instance is."""
         return self.config.path(self.config.vault.directory) / slug
+
+    def is_remote(self, slug: str) -> bool:
+        """True if the customer's instance runs elsewhere. Raises ``Refused``: unknown slug."""
+        with self.database.reading() as session:
+            return store.customer_by_slug(session, slug).remote
 
     @contextmanager
     def vault(self, slug: str) -> Iterator[Vault]:
@@ -121,16 +70,12 @@ class Embedded(VendorSide):
         if Vault.exists(directory):
             vault = self._open_vault(directory)
         else:
-            with self.database.reading() as session:
-                store.customer_by_slug(session, slug)  # no vault for a mistyped slug
+            if self.is_remote(slug):  # and no vault for a mistyped slug
+                raise _elsewhere(slug)
             directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             vault = Vault.create(directory, self._vault_passphrase(), observer=self.observer)
         with vault:
             yield vault
-
-    def desk(self, slug: str) -> Desk:
-        """The vendor's side of the link for this customer."""
-        return Desk(self.database, slug, self.clock, self.trust, self.notices)
 
     @contextmanager
     def agent(self, slug: str) -> Iterator[Agent]:
@@ -145,8 +90,19 @@ class Embedded(VendorSide):
                 self.trust,
             )
 
+    def instance(self, slug: str) -> EmbeddedInstance:
+        """This customer's instance. Raises ``Refused`` for an unknown slug, or a remote one."""
+        if self.is_remote(slug):
+            raise _elsewhere(slug)
+        return EmbeddedInstance(self, slug)
+
     def nudge(self, slug: str) -> None:
-        """Lets the customer's instance do what the vendor wants of it (``InstanceGateway``)."""
+        """Lets the customer's instance do what the vendor wants of it (``InstanceGateway``).
+
+        One that runs on a machine of its own asks by itself.
+        """
+        if self.is_remote(slug):
+            return
         with self.agent(slug) as agent:
             agent.step()
 
@@ -169,6 +125,8 @@ class Embedded(VendorSide):
             check = order_isolation_check(session, customer, at=now)
         if check is None:
             return Verification(slug, None, "There is no active certificate to check.")
+        if self.is_remote(slug):
+            return Verification(slug, None, "Ordered; the instance makes it when it asks next.")
         try:
             self.nudge(slug)
         except PushcertError as fault:
@@ -178,18 +136,7 @@ class Embedded(VendorSide):
             latest = store.latest_check(session, store.customer_by_slug(session, slug))
         if latest is None or latest.id != check.id or latest.verdict is None:
             return Verification(slug, None, "The instance sent no evidence.", failed=True)
-        return Verification(slug, Verdict(latest.verdict), latest.why or "")
-
-    def tick(self, *, stop: Callable[[], bool] = lambda: False) -> Tick:
-        """Does everything that is owed now, on both planes, and sends the mail.
-
-        Raises:
-            Unavailable: the vendor's database cannot be used.
-        """
-        work = self.worker.tick(stop=stop)
-        remind_of_signer(self.database, self.policy.ladder, self.notices, self.clock.now())
-        self.write_digest()
-        return Tick(work, self.send_mail())
+        return Verification(slug, latest.verdict, latest.why or "")
 
     def _vault_passphrase(self) -> PassphraseSource | None:
         return secret_source(self.config, self.config.vault.passphrase)
@@ -208,3 +155,45 @@ class Embedded(VendorSide):
         if not others:
             return NoCanary()
         return VaultCanaries(self.vault_directory(others[0]), self._open_vault)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedInstance:
+    """One customer's instance in an embedded deployment (``OneInstance``)."""
+
+    embedded: Embedded
+    slug: str
+
+    @property
+    def clock(self) -> Clock:
+        """The deployment's."""
+        return self.embedded.clock
+
+    @property
+    def pushes(self) -> Pushes:
+        """The way to APNs."""
+        return self.embedded.pushes
+
+    def vault(self) -> AbstractContextManager[Vault]:
+        """See ``OneInstance.vault``."""
+        return self.embedded.vault(self.slug)
+
+    def agent(self) -> AbstractContextManager[Agent]:
+        """See ``OneInstance.agent``."""
+        return self.embedded.agent(self.slug)
+
+    def upload(self, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
+        """See ``OneInstance.upload``."""
+        return self.embedded.upload(self.slug, data, accept_new_topic)
+
+    def verify(self) -> Verification:
+        """See ``OneInstance.verify``."""
+        return self.embedded.verify(self.slug)
+
+
+def _elsewhere(slug: str) -> Refused:
+    return refuse(
+        "instance_elsewhere",
+        f"The instance of '{slug}' runs on a machine of its own; its vault is there.",
+        "Run the command there, without --customer.",
+    )

@@ -13,14 +13,14 @@ import structlog
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from lifecycle.embedded import Embedded
 from lifecycle.errors import PushcertError
 from lifecycle.turns import one_run, one_tick
+from lifecycle.vendor_plane import VendorPlane
 
 log = structlog.get_logger(__name__)
 
 
-def run_until_stopped(embedded: Embedded) -> None:
+def run_until_stopped(plane: VendorPlane) -> None:
     """Ticks at the configured interval until SIGTERM or SIGINT.
 
     Raises:
@@ -33,25 +33,25 @@ def run_until_stopped(embedded: Embedded) -> None:
         stop.set()
 
     def tick() -> None:
-        with one_tick(embedded.config):
-            done = embedded.tick(stop=stop.is_set)
+        with one_tick(plane.config):
+            done = plane.tick(stop=stop.is_set)
         log.info("tick", customers=done.work.customers, **done.work.actions, sent=done.mail.sent)
 
-    with one_run(embedded.config):
+    with one_run(plane.config):
         before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         scheduler = BackgroundScheduler(timezone="UTC")
         scheduler.add_listener(_log_failure, EVENT_JOB_ERROR)
         scheduler.add_job(
             tick,
             "interval",
-            seconds=embedded.config.run.every_seconds,
-            next_run_time=embedded.clock.now(),
+            seconds=plane.config.run.every_seconds,
+            next_run_time=plane.clock.now(),
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,
         )
         scheduler.start()
-        log.info("running", every_seconds=embedded.config.run.every_seconds)
+        log.info("running", every_seconds=plane.config.run.every_seconds)
         try:
             stop.wait()
         finally:

@@ -18,6 +18,7 @@ from lifecycle.instance.outcomes import Done, StepOutcome, UploadOutcome
 from lifecycle.instance.probing import gather
 from lifecycle.instance.proof import Proof, prove
 from lifecycle.instance.pushes import Pushes
+from lifecycle.instance.sealed_canaries import offer
 from lifecycle.instance.upload import check_pair, check_upload
 from lifecycle.instance.vault import Vault
 from lifecycle.pki.chain import TrustStore
@@ -28,9 +29,11 @@ from lifecycle.wire.link import VendorLink
 from lifecycle.wire.messages import (
     Activation,
     CertificateSubmission,
+    CheckWanted,
     CsrOrder,
     CsrSubmission,
     ReceivedCertificate,
+    Sealing,
     Setback,
     SignedRequest,
     Work,
@@ -84,12 +87,19 @@ class Agent:
                 setback = self._set_back(work.csr.renewal_id, refused)
         if work.received is not None:
             setback = self._take_received(work.received, done) or setback
+        if work.sealing is not None:
+            done += self._seal(work.sealing)
         if work.probes is not None:
             evidence = gather(self._vault, work.probes.check_id, self._pushes, self._canaries)
             self._link.report(evidence)
             said = evidence.fault or f"{len(evidence.answers)} answers"
             done.append(Done("evidence_sent", f"Isolation evidence sent: {said}."))
-        return StepOutcome(tuple(done), setback, () if refusals is None else refusals.findings)
+        return StepOutcome(
+            tuple(done),
+            setback,
+            () if refusals is None else refusals.findings,
+            work.ask_again_seconds,
+        )
 
     def upload(self, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
         """Takes a certificate from the portal: checks it here, then at the vendor's, activates it.
@@ -157,6 +167,18 @@ class Agent:
         self._vault.certificates.adopt(private_key, upload.certificate, now)
         return self._vault.require_active()
 
+    def check_isolation(self) -> StepOutcome:
+        """Has the isolation checked now, because a person wants it; then does what is wanted.
+
+        Raises: as ``step``.
+        """
+        self._link.report(CheckWanted())
+        return self.step()
+
+    def work(self) -> Work:
+        """What the vendor wants, and how its books stand; does nothing. Raises ``Unavailable``."""
+        return self._link.work()
+
     def request(self) -> SignedRequest | None:
         """The request that waits to be taken to the portal, or None. Raises ``Unavailable``."""
         return self._link.work().request
@@ -170,6 +192,14 @@ class Agent:
             return []
         sentence = f"{retired} keys of renewals that ended were set aside."
         return [Done("keys_retired", sentence, max(current))]
+
+    def _seal(self, wanted: Sealing) -> list[Done]:
+        seals = offer(self._vault, wanted)
+        if seals is None:
+            return []
+        self._link.report(seals)
+        sentence = f"The canary token was sealed for {len(seals.seals)} instances."
+        return [Done("canary_sealed", sentence)]
 
     def _send_csr(self, order: CsrOrder) -> Done:
         pending = self._vault.pending_key(order, self._clock.now())

@@ -149,6 +149,26 @@ class CertificateRow(VaultTable, table=True):
     own_push: str | None = Field(default=None, sa_column=Column(Text))
 
 
+class CredentialRow(VaultTable, table=True):
+    """The keys by which the vendor knows this instance over the network; both are sealed.
+
+    ``credential_id`` is None until the vendor has answered. Rows that were replaced are kept
+    for what was sealed to them.
+    """
+
+    __tablename__: ClassVar[Any] = "credential"
+
+    id: int | None = Field(default=None, primary_key=True)
+    credential_id: str | None = Field(default=None, unique=True, max_length=64)
+    public_key: str = Field(unique=True, max_length=64)
+    """Ed25519, hexadecimal; what both seals are bound to."""
+    sealed_signing_key: bytes = _bytes()
+    sealed_sealing_key: bytes = _bytes()
+    made_at: datetime = _instant(nullable=False)
+    enrolled_at: datetime | None = _instant()
+    replaced_at: datetime | None = _instant()
+
+
 class DeviceRow(VaultTable, table=True):
     """A device that can be pushed to; token and push magic are sealed.
 

@@ -15,7 +15,7 @@ class Done:
 
     Attributes:
         what: ``csr_sent``, ``keys_retired``, ``own_push``, ``activated``,
-            ``activation_reported``, ``evidence_sent``.
+            ``activation_reported``, ``evidence_sent``, ``canary_sealed``.
         sentence: the same for a person.
         renewal_id: the renewal it was for, if any.
     """
@@ -33,11 +33,13 @@ class StepOutcome:
         done: in the order it was done; empty when nothing was owed.
         setback: why a renewal could not go on just now, as reported to the vendor.
         refusals: what the vendor, or the vault, refused about a CSR.
+        ask_again_seconds: when the vendor wants to be asked again; None: it does not say.
     """
 
     done: tuple[Done, ...] = ()
     setback: Setback | None = None
     refusals: tuple[Finding, ...] = ()
+    ask_again_seconds: int | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -67,3 +69,20 @@ class UploadOutcome:
     def activated(self) -> bool:
         """True if the instance now pushes with the certificate."""
         return self.setback is None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome of one customer's isolation check.
+
+    Attributes:
+        slug: the customer; empty where the instance does not know it.
+        verdict: as the vendor judged; None if no check was made, or it is not judged yet.
+        why: a sentence.
+        failed: a check should have been made and could not be.
+    """
+
+    slug: str
+    verdict: str | None
+    why: str
+    failed: bool = False

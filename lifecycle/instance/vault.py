@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import refuse
 from lifecycle.instance.certificates import CertificateStore, HeldCertificate
+from lifecycle.instance.credentials import CredentialStore
 from lifecycle.instance.devices import read_devices
 from lifecycle.instance.keys import KeyStore, PendingKey
 from lifecycle.instance.models import VaultRow
@@ -38,6 +39,7 @@ class Vault:
         keys: its private keys.
         certificates: its push certificates.
         devices: the devices it knows.
+        credentials: by which the vendor knows it over the network.
     """
 
     def __init__(self, safe: Safe) -> None:
@@ -46,6 +48,7 @@ class Vault:
         self.keys = KeyStore(safe)
         self.certificates = CertificateStore(safe, self.keys)
         self.devices = Roster(safe)
+        self.credentials = CredentialStore(safe)
 
     @classmethod
     def create(

@@ -28,22 +28,31 @@ def sealed_for(
     session: Session, customer: Customer, credential_id: str
 ) -> messages.SealedCanary | None:
     """The canary token for this instance, of the first canary tenant in care that has sealed
-    one; None for a canary tenant that has no other to aim at."""
+    one; None for a canary tenant that has no other to aim at.
+
+    Right after a change of keys there is none for the new ones yet; the one for the keys
+    before is given, which the instance has kept.
+    """
     row = session.exec(
         select(SealedCanary)
         .join(Customer, col(Customer.id) == SealedCanary.canary_id)
+        .join(InstanceCredential, col(InstanceCredential.id) == SealedCanary.credential_id)
         .where(
-            SealedCanary.credential_id == credential_id,
+            InstanceCredential.customer_id == customer.id,
+            col(InstanceCredential.revoked_at).is_(None),
             SealedCanary.canary_id != customer.id,
             col(Customer.offboarded_at).is_(None),
         )
-        .order_by(col(Customer.slug))
+        .order_by(col(SealedCanary.credential_id) != credential_id, col(Customer.slug))
         .limit(1)
     ).first()
     if row is None:
         return None
     return messages.SealedCanary(
-        topic=row.topic, token_fingerprint=row.token_fingerprint, sealed=b64encode(row.sealed)
+        credential_id=row.credential_id,
+        topic=row.topic,
+        token_fingerprint=row.token_fingerprint,
+        sealed=b64encode(row.sealed),
     )
 
 
@@ -61,6 +70,7 @@ def sealing_for(session: Session, canary: Customer) -> Sealing | None:
         .where(
             InstanceCredential.customer_id != canary_id,
             col(InstanceCredential.revoked_at).is_(None),
+            col(InstanceCredential.replaced_at).is_(None),
             col(InstanceCredential.id).not_in(has_one),
         )
         .order_by(col(InstanceCredential.id))

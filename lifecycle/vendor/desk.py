@@ -123,6 +123,7 @@ class Desk:
             blocked_message=None if renewal is None else renewal.blocked_message,
             fingerprint=None if record.active is None else record.active.fingerprint,
             verdict=None if latest is None else latest.verdict,
+            verdict_why=None if latest is None else latest.why,
             verdict_at=None if latest is None else latest.concluded_at,
         )
 

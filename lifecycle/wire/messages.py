@@ -101,12 +101,14 @@ class SealedCanary(Message):
     """A device of the vendor's own tenant to aim the foreign probes at.
 
     Attributes:
+        credential_id: of this instance, now or before it changed its keys: whom it is sealed to.
         topic: of the canary tenant.
         token_fingerprint: of the token that is sealed, to tell an old one from a new one.
         sealed: the token, encrypted by the canary's instance to this instance's sealing key
             (``lifecycle.wire.sealed_tokens``). The vendor passes it on and cannot open it.
     """
 
+    credential_id: str
     topic: str
     token_fingerprint: Sha256Hex
     sealed: Base64Bytes
@@ -148,7 +150,7 @@ class Standing(Message):
         renewal_id, renewal_state, renewal_reason: of the open renewal, if there is one.
         blocked_code, blocked_message: why that renewal cannot go on, if it cannot.
         fingerprint: of the certificate that the vendor's books have as active.
-        verdict, verdict_at: of the last isolation check of that certificate.
+        verdict, verdict_why, verdict_at: of the last isolation check of that certificate.
     """
 
     vendor: str
@@ -162,6 +164,7 @@ class Standing(Message):
     blocked_message: str | None = None
     fingerprint: Sha256Hex | None = None
     verdict: str | None = None
+    verdict_why: str | None = None
     verdict_at: AwareDatetime | None = None
 
 
@@ -172,6 +175,7 @@ class Work(Message):
         canary: what to aim the foreign probes at; None in the embedded deployment, where the
             canary tenant's vault is at hand, and while no canary tenant has sealed one.
         sealing: asked of a canary tenant's instance alone.
+        ask_again_seconds: when to ask again, over the network; None: the vendor does not say.
     """
 
     csr: CsrOrder | None = None
@@ -181,6 +185,7 @@ class Work(Message):
     canary: SealedCanary | None = None
     sealing: Sealing | None = None
     standing: Standing | None = None
+    ask_again_seconds: int | None = None
 
 
 class CsrSubmission(Message):
