@@ -27,6 +27,7 @@ from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
 from lifecycle.wire.link import VendorLink
 from lifecycle.wire.messages import (
+    LONGEST_SENTENCE,
     Activation,
     CertificateSubmission,
     CheckWanted,
@@ -254,6 +255,7 @@ class Agent:
         return self._report_setback(renewal_id, refused.codes[0], str(refused))
 
     def _report_setback(self, renewal_id: int, code: str, message: str) -> Setback:
-        setback = Setback(renewal_id=renewal_id, code=code, message=message)
+        sentence = message[:LONGEST_SENTENCE]
+        setback = Setback(renewal_id=renewal_id, code=code, message=sentence)
         self._link.report(setback)
         return setback

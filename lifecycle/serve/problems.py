@@ -86,6 +86,11 @@ _UNFORESEEN = Finding(
     "Try again later; if it stays, tell your vendor when it happened.",
 )
 _OF_STATUS = {
+    400: Finding(
+        "body_unreadable",
+        "The message cannot be read at all.",
+        "Send what /v1/openapi.json describes.",
+    ),
     404: Finding(
         "path_unknown",
         "There is nothing at this address.",
@@ -101,7 +106,6 @@ _OF_STATUS = {
         "The message is larger than any that an instance sends.",
         "Send what /v1/openapi.json describes.",
     ),
-    415: Finding("body_not_json", "The message is no JSON.", "Send application/json."),
 }
 
 

@@ -8,7 +8,8 @@ from pydantic import Base64Bytes, Field
 
 from lifecycle.wire.messages import Message
 
-Version = Annotated[str, Field(max_length=64)]
+Version = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
+Key = Annotated[Base64Bytes, Field(max_length=128)]
 
 
 class Enrolment(Message):
@@ -22,8 +23,8 @@ class Enrolment(Message):
     """
 
     code: Annotated[str, Field(min_length=1, max_length=64)]
-    public_key: Base64Bytes
-    sealing_key: Base64Bytes
+    public_key: Key
+    sealing_key: Key
     version: Version | None = None
 
 
@@ -46,9 +47,9 @@ class KeyChange(Message):
     ``proof`` is made with the new key: ``lifecycle.wire.signatures.possession``.
     """
 
-    public_key: Base64Bytes
-    sealing_key: Base64Bytes
-    proof: Base64Bytes
+    public_key: Key
+    sealing_key: Key
+    proof: Key
     version: Version | None = None
 
 

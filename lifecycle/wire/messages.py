@@ -10,9 +10,29 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""Of a row in the vendor's books."""
+Word = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
+"""A code, a name or an identifier; NUL has no place in any database's text."""
+TopicText = Annotated[str, Field(max_length=255, pattern=r"^[^\x00]*$")]
+LONGEST_SENTENCE = 1000
+Sentence = Annotated[str, Field(max_length=LONGEST_SENTENCE, pattern=r"^[^\x00]*$")]
+
+
+def _bounded(said: object) -> object:
+    if not isinstance(said, str):
+        return said
+    return "".join(c if c.isprintable() else "?" for c in said[:LONGEST_SENTENCE])
+
+
+Said = Annotated[str, BeforeValidator(_bounded)]
+"""What a third party said, as far as it can be shown: an odd answer of APNs is no reason to lose
+the evidence that it is part of."""
+Pem = Annotated[str, Field(max_length=48 * 1024)]
+Seal = Annotated[Base64Bytes, Field(max_length=512)]
 
 
 class Message(BaseModel):
@@ -46,19 +66,19 @@ class ProbeAnswer(Message):
     """
 
     probe: Probe
-    topic: str
+    topic: TopicText
     token_fingerprint: Sha256Hex
-    status: int | None = None
-    reason: str | None = None
-    fault: str | None = None
-    apns_id: str | None = None
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    reason: Said | None = None
+    fault: Said | None = None
+    apns_id: Said | None = None
     at: AwareDatetime
 
 
 class CsrOrder(Message):
     """The vendor wants a CSR for this renewal; the subject it should carry."""
 
-    renewal_id: int
+    renewal_id: Number
     email: str
     common_name: str
     country: str = "US"
@@ -75,7 +95,7 @@ class SignedRequest(Message):
         apple_account: the Apple Account to sign in with; None when it is not known.
     """
 
-    renewal_id: int
+    renewal_id: Number
     request: str
     renew_serial: str | None = None
     renew_common_name: str | None = None
@@ -86,7 +106,7 @@ class SignedRequest(Message):
 class ReceivedCertificate(Message):
     """A certificate that the vendor has accepted and the instance has not activated yet."""
 
-    renewal_id: int
+    renewal_id: Number
     certificate: str
     """PEM, one certificate."""
 
@@ -94,7 +114,7 @@ class ReceivedCertificate(Message):
 class ProbeOrder(Message):
     """The vendor wants an isolation check. ``check_id`` comes back with the evidence."""
 
-    check_id: int
+    check_id: Number
 
 
 class SealedCanary(Message):
@@ -108,10 +128,10 @@ class SealedCanary(Message):
             (``lifecycle.wire.sealed_tokens``). The vendor passes it on and cannot open it.
     """
 
-    credential_id: str
-    topic: str
+    credential_id: Word
+    topic: TopicText
     token_fingerprint: Sha256Hex
-    sealed: Base64Bytes
+    sealed: Seal
 
 
 class SealOrder(Message):
@@ -122,7 +142,7 @@ class SealOrder(Message):
         sealing_key: its X25519 public key, 32 bytes.
     """
 
-    credential_id: str
+    credential_id: Word
     sealing_key: Base64Bytes
 
 
@@ -191,7 +211,7 @@ class Work(Message):
 class CsrSubmission(Message):
     """A CSR made for a renewal. ``csr`` is DER; it travels as Base64."""
 
-    renewal_id: int
+    renewal_id: Number
     csr: Base64Bytes
 
 
@@ -206,15 +226,15 @@ class CertificateSubmission(Message):
             person what the vendor would find as well.
     """
 
-    certificate: str
-    accept_new_topic: str | None = None
+    certificate: Pem
+    accept_new_topic: TopicText | None = None
     only_check: bool = False
 
 
 class CertificateReceipt(Message):
     """The vendor has recorded the certificate against this renewal (or had already)."""
 
-    renewal_id: int
+    renewal_id: Number
     fingerprint: Sha256Hex
 
 
@@ -226,7 +246,7 @@ class Activation(Message):
     """
 
     kind: Literal["activation"] = "activation"
-    renewal_id: int
+    renewal_id: Number
     fingerprint: Sha256Hex
     own_push: ProbeAnswer | None = None
 
@@ -241,10 +261,10 @@ class Evidence(Message):
     """
 
     kind: Literal["evidence"] = "evidence"
-    check_id: int
+    check_id: Number
     fingerprint: Sha256Hex
-    answers: tuple[ProbeAnswer, ...] = ()
-    fault: str | None = None
+    answers: Annotated[tuple[ProbeAnswer, ...], Field(max_length=64)] = ()
+    fault: Said | None = None
     token_fingerprints: tuple[Sha256Hex, ...] = ()
 
 
@@ -252,9 +272,9 @@ class Setback(Message):
     """The instance cannot go on with a renewal just now, and why; shown as ``blocked_by``."""
 
     kind: Literal["setback"] = "setback"
-    renewal_id: int
-    code: str
-    message: str
+    renewal_id: Number
+    code: Word
+    message: Sentence
 
 
 class CheckWanted(Message):
@@ -269,8 +289,8 @@ class CheckWanted(Message):
 class CanarySeal(Message):
     """A canary token, sealed to one instance's key."""
 
-    credential_id: str
-    sealed: Base64Bytes
+    credential_id: Word
+    sealed: Seal
 
 
 class CanarySeals(Message):
@@ -280,9 +300,9 @@ class CanarySeals(Message):
     """
 
     kind: Literal["canary_seals"] = "canary_seals"
-    topic: str
+    topic: TopicText
     token_fingerprint: Sha256Hex
-    seals: tuple[CanarySeal, ...]
+    seals: Annotated[tuple[CanarySeal, ...], Field(max_length=1000)]
 
 
 AnyReport = Activation | Evidence | Setback | CheckWanted | CanarySeals
