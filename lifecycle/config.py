@@ -235,6 +235,7 @@ class ServeSection(Section):
     trusted_proxies: tuple[str, ...] = ()
     poll_seconds: int = Field(default=60, ge=1, le=86_400)
     invitation_days: int = Field(default=7, ge=1, le=365)
+    instance_silent_hours: int = Field(default=24, ge=1, le=8760)
     metrics_token: Secret = None
     session_hours: int = Field(default=12, ge=1, le=168)
 

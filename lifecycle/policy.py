@@ -27,4 +27,6 @@ def configured_policy(config: Config) -> Policy:
         isolation_retry=timedelta(hours=config.isolation.retry_hours),
         revocation_every=timedelta(hours=config.revocation.every_hours),
         retry=timedelta(minutes=renewal.retry_minutes),
+        distributed=config.vendor.instances == "distributed",
+        instance_silent=timedelta(hours=config.serve.instance_silent_hours),
     )

@@ -88,6 +88,8 @@ class Policy:
         isolation_retry: how soon an inconclusive or breached check is made again.
         revocation_every: how often the issuer is asked whether it revoked the certificate.
         retry: how soon something that is owed and could not be done is tried again.
+        distributed: instances run on machines of their own; one that is not known is missing.
+        instance_silent: an instance that was not heard of for this long holds a renewal up.
     """
 
     window: timedelta = timedelta(days=45)
@@ -98,6 +100,8 @@ class Policy:
     isolation_retry: timedelta = timedelta(hours=6)
     revocation_every: timedelta = timedelta(days=1)
     retry: timedelta = timedelta(hours=1)
+    distributed: bool = False
+    instance_silent: timedelta = timedelta(days=1)
 
     def __post_init__(self) -> None:
         if self.spread + self.urgent > self.window:
@@ -165,6 +169,17 @@ class IsolationFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """The instance of a customer, where it runs on a machine of its own.
+
+    Attributes:
+        heard_at: when it asked last, or enrolled.
+    """
+
+    heard_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerFacts:
     """One customer, as the planner sees it.
 
@@ -172,6 +187,8 @@ class CustomerFacts:
         paused_until: when a pause ends by itself; None: when somebody ends it.
         told: keys of the rungs already told, of whichever ladder applies (of the active
             certificate, or of the open first renewal).
+        remote: the instance runs, or ran, on a machine of its own.
+        instance: the one that may ask now; None where it is embedded, or was shut out.
     """
 
     slug: str
@@ -184,3 +201,5 @@ class CustomerFacts:
     isolation: IsolationFacts = IsolationFacts()
     told: frozenset[str] = frozenset()
     signer: SignerFacts | None = None
+    remote: bool = False
+    instance: InstanceFacts | None = None

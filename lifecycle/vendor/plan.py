@@ -34,6 +34,8 @@ from lifecycle.vendor.ladder import (
 SIGNER_MISSING = "signer_missing"
 SIGNER_EXPIRED = "signer_expired"
 SIGNER_NOT_YET_VALID = "signer_not_yet_valid"
+INSTANCE_NOT_ENROLLED = "instance_not_enrolled"
+INSTANCE_SILENT = "instance_silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,12 @@ def _renewal_step(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterat
         return
     if renewal.received:
         yield AskForActivation()
+        yield from _instance_trouble(facts, policy, now)
         return
     match renewal.state:
         case RenewalState.REQUESTED:
             yield AskForCsr()
+            yield from _instance_trouble(facts, policy, now)
             yield from _reminder(facts, policy, now, customer_can_act=False)
         case RenewalState.CSR_RECEIVED:
             yield from _sign(facts, policy, now, again=False)
@@ -280,6 +284,37 @@ def signer_obstacle(facts: CustomerFacts, now: datetime) -> Block | None:
     return None
 
 
+def _instance_trouble(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Action]:
+    obstacle = instance_obstacle(facts, policy, now)
+    if obstacle is None or facts.renewal is None:
+        return
+    # What the instance itself has said about the renewal is worth more than its silence since.
+    if facts.renewal.blocked_code in (None, INSTANCE_NOT_ENROLLED, INSTANCE_SILENT) and (
+        facts.renewal.blocked_code != obstacle.code
+    ):
+        yield obstacle
+
+
+def instance_obstacle(facts: CustomerFacts, policy: Policy, now: datetime) -> Block | None:
+    """Why the instance cannot do its part at ``now``, as far as the vendor can tell."""
+    if facts.instance is None:
+        if not (policy.distributed or facts.remote):
+            return None
+        return Block(
+            INSTANCE_NOT_ENROLLED,
+            f"No instance of this customer is known, so nobody makes the CSR. Run"
+            f" `pushcert customer invite {facts.slug}` and hand the code over.",
+        )
+    heard_at = facts.instance.heard_at
+    if heard_at + policy.instance_silent > now:
+        return None
+    return Block(
+        INSTANCE_SILENT,
+        f"The instance was last heard of on {heard_at:%Y-%m-%d %H:%M} UTC. See that"
+        " `pushcert instance run` runs there and reaches this server.",
+    )
+
+
 def _request_is_dead(renewal: RenewalFacts, now: datetime) -> bool:
     return renewal.request_dies_at is not None and renewal.request_dies_at <= now
 
@@ -329,6 +364,8 @@ def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iter
             yield rung_at
         if renewal.request_dies_at is not None:
             yield renewal.request_dies_at
+    if renewal is not None and facts.instance is not None:
+        yield facts.instance.heard_at + policy.instance_silent
     if signer is not None:
         # A renewal that waits for the signature learns here that the signer came into force.
         yield signer.not_before

@@ -42,7 +42,7 @@ URGENCY = (
 )
 
 
-_BY_VENDOR = ("signer_", "signing_")
+_BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
 """Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
 
 

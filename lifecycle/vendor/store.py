@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.errors import refuse
@@ -17,6 +17,7 @@ from lifecycle.vendor.facts import (
     CertificateFacts,
     CustomerFacts,
     CustomerKind,
+    InstanceFacts,
     IsolationFacts,
     RenewalFacts,
     RenewalReason,
@@ -232,6 +233,7 @@ def load_many(session: Session, customers: Sequence[Customer]) -> list[CustomerR
         if name is not None and rung is not None:
             told.setdefault(ladders[name], set()).add(rung)
     signer = _signer_facts(current_signer(session))
+    instances = _instances(session, [key_of(c) for c in customers if c.remote])
     return [
         _record(
             customer,
@@ -242,9 +244,29 @@ def load_many(session: Session, customers: Sequence[Customer]) -> list[CustomerR
             _of_certificate(latest.get(id_), active),
             frozenset(told.get(id_, ())),
             signer,
+            instances.get(id_),
         )
         for id_, customer in zip(ids, customers, strict=True)
     ]
+
+
+def _instances(session: Session, ids: Sequence[int]) -> dict[int, InstanceFacts]:
+    """Those of these customers' instances that may ask, and when they were heard of last."""
+    if not ids:
+        return {}
+    # Mapped here and not above: most registries have none, and it would slow every start.
+    from lifecycle.vendor.access_models import InstanceCredential
+
+    heard = func.max(func.coalesce(InstanceCredential.seen_at, InstanceCredential.created_at))
+    found = session.exec(
+        select(InstanceCredential.customer_id, heard)
+        .where(
+            col(InstanceCredential.customer_id).in_(ids),
+            col(InstanceCredential.revoked_at).is_(None),
+        )
+        .group_by(col(InstanceCredential.customer_id))
+    )
+    return {customer_id: InstanceFacts(at) for customer_id, at in found}
 
 
 def _latest_checks(session: Session, ids: Sequence[int]) -> dict[int, IsolationCheck]:
@@ -273,6 +295,7 @@ def _record(
     latest: IsolationCheck | None,
     told: frozenset[str],
     signer: SignerFacts | None,
+    instance: InstanceFacts | None,
 ) -> CustomerRecord:
     facts = CustomerFacts(
         slug=customer.slug,
@@ -289,6 +312,8 @@ def _record(
         ),
         told=told,
         signer=signer,
+        remote=customer.remote,
+        instance=instance,
     )
     return CustomerRecord(customer, active, renewal, received, ordered, latest, facts)
 

@@ -47,6 +47,7 @@ from lifecycle.wire.messages import (
     SignedRequest,
     Work,
 )
+from tests.instance.networked_link import MakeLink, networked
 
 START = datetime(2027, 3, 1, 9, 0, tzinfo=UTC)
 TOPIC = Topic("com.apple.mgmt.External.0a4d8f1e-1111-4c22-9a33-5d6e7f809101")
@@ -342,12 +343,13 @@ class World:
     crossed: list[bytes]
     vault: Vault
     observer: WriteObserver
+    link: MakeLink = MemoryLink
 
     @property
     def agent(self) -> Agent:
         return Agent(
             self.vault,
-            MemoryLink(self.vendor, self.crossed.append),
+            self.link(self.vendor, self.crossed.append),
             self.apns,
             self.canaries,
             self.clock,
@@ -444,6 +446,24 @@ def build_world(tmp_path: Path, authority: PushAuthority) -> Iterator[Callable[[
     yield build
     for world in built:
         world.vault.close()
+
+
+@pytest.fixture(scope="session")
+def over_the_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLink]:
+    """Links to a real server; one for the tests of a process."""
+    with networked(tmp_path_factory.mktemp("vendor"), MovableClock()) as make:
+        yield make
+
+
+@pytest.fixture(params=["in memory", "over the network"])
+def linked_world(
+    request: pytest.FixtureRequest, build_world: Callable[[], World], pooled_keys: None
+) -> World:
+    """A world whose instance talks to the vendor by either way."""
+    built = build_world()
+    if request.param == "over the network":
+        built.link = request.getfixturevalue("over_the_network")
+    return built
 
 
 @pytest.fixture

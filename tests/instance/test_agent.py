@@ -15,6 +15,13 @@ from lifecycle.wire.messages import Probe
 if TYPE_CHECKING:
     from tests.instance.conftest import World
 
+
+@pytest.fixture
+def world(linked_world: World) -> World:
+    """Every test here runs over both kinds of link."""
+    return linked_world
+
+
 NEW_TOPIC = Topic("com.apple.mgmt.External.99999999-3333-4c22-9a33-5d6e7f809103")
 
 

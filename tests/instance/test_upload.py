@@ -24,6 +24,12 @@ NEW_KEY = generate_key()
 
 
 @pytest.fixture
+def world(linked_world: World) -> World:
+    """Every test here runs over both kinds of link."""
+    return linked_world
+
+
+@pytest.fixture
 def acme(world: World) -> World:
     """A customer with an active certificate and a device, one month before expiry, whose
     request is at the portal."""
