@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Registry and records": {
         "customer": ("cli.customers", "The registry of customers."),
         "audit": ("cli.audit", "The hash-chained audit log."),
+        "feed": ("cli.feeds", "Calendars that subscribe to the expiries."),
     },
     "Isolation": {
         "verify": ("cli.work", "Proves that customers reach their own devices and no others."),

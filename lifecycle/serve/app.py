@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from lifecycle.serve.health import health
 from lifecycle.serve.instance_api import api
 from lifecycle.serve.limits import BodyLimit
+from lifecycle.serve.monitoring import monitoring
 from lifecycle.serve.problems import add_problem_handlers
 from lifecycle.serve.served import Served
 
@@ -37,6 +38,7 @@ def build_app(served: Served) -> FastAPI:
     add_problem_handlers(app, served.clock)
     app.include_router(api)
     app.include_router(health)
+    app.include_router(monitoring)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -60,5 +62,10 @@ def _published(app: FastAPI) -> dict[str, Any]:
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "Signed by the instance for this very request; docs/api.md has the claims.",
+    }
+    schemes["monitoring"] = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`serve.metrics_token`; without one, requests from this machine.",
     }
     return document

@@ -9,6 +9,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,7 +27,7 @@ from lifecycle.vendor.models import AuditEntry, Certificate, Customer, Renewal
 from lifecycle.wire.signatures import RequestSigner, possession
 
 if TYPE_CHECKING:
-    from tests.serve.conftest import Vendor
+    from tests.serve.conftest import BuildVendor, Vendor
 
 CSR = b64encode(b"0\x03\x02\x01\x01").decode()
 FINGERPRINT = "ab" * 32
@@ -51,6 +52,8 @@ BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     },
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
+    ("GET", "/metrics"): None,
+    ("GET", "/calendar/{token}/expiries.ics"): None,
 }
 """A message that each route understands."""
 
@@ -58,7 +61,7 @@ RULES: dict[tuple[str, str], dict[str, tuple[int, str | None]]] = {
     # route: who → status and code of the problem
     ("GET", "/v1/work"): {"own": (200, None)},
     ("POST", "/v1/csr"): {"own": (422, "csr_damaged")},
-    ("POST", "/v1/certificate"): {"own": (422, "upload_empty")},
+    ("POST", "/v1/certificate"): {"own": (422, "file_unknown")},
     ("POST", "/v1/reports"): {"own": (204, None)},
     ("POST", "/v1/credential"): {"own": (422, "possession_unproven")},
     ("POST", "/v1/enrolment"): dict.fromkeys(
@@ -66,9 +69,16 @@ RULES: dict[tuple[str, str], dict[str, tuple[int, str | None]]] = {
     ),
     ("GET", "/healthz"): dict.fromkeys(("own", "nobody", "revoked", "browser"), (200, None)),
     ("GET", "/readyz"): dict.fromkeys(("own", "nobody", "revoked", "browser"), (200, None)),
+    ("GET", "/metrics"): dict.fromkeys(
+        ("own", "nobody", "revoked", "browser"), (401, "metrics_token_wrong")
+    ),
+    ("GET", "/calendar/{token}/expiries.ics"): dict.fromkeys(
+        ("own", "nobody", "revoked", "browser"), (404, "path_unknown")
+    ),
 }
 """What is not said: whoever is not the instance itself is shut out, as in ``SHUT_OUT``."""
 
+ROLES = ("instance", "code", "public", "monitoring", "feed", "viewer", "operator")
 SHUT_OUT = {
     "nobody": (401, "signature_missing"),
     "revoked": (401, "credential_revoked"),
@@ -115,9 +125,12 @@ class World:
 
 
 @pytest.fixture
-def world(vendor: Vendor) -> Iterator[World]:
+def world(build_vendor: BuildVendor, tmp_path: Path) -> Iterator[World]:
     from lifecycle.vendor import credentials
 
+    (tmp_path / "metrics-token").write_text("of-the-monitoring")
+    (tmp_path / "metrics-token").chmod(0o600)
+    vendor = build_vendor(f'[serve]\nmetrics_token = "file:{tmp_path / "metrics-token"}"\n')
     signers = {}
     for who, slug in (("own", "acme"), ("other", "rival"), ("revoked", "gone")):
         enrolled = vendor.enrolled(slug).enrolled()
@@ -148,7 +161,7 @@ def test_every_route_says_whom_it_is_for() -> None:
     for path, methods in published()["paths"].items():
         for method, operation in methods.items():
             role = operation.get("x-role")
-            assert role in ("instance", "code", "public", "viewer", "operator"), (method, path)
+            assert role in ROLES, (method, path)
             if path.startswith("/v1/") and role != "code":
                 assert operation["security"] == [{"instance": []}], (method, path)
 
@@ -177,7 +190,7 @@ def others_rows(world: World) -> list[dict[str, Any]]:
         return [row.model_dump() for row in rows]
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path"), [r for r in ROUTES if r[1].startswith("/v1/")])
 def test_another_customers_credential_reaches_nothing_of_this_one(
     world: World, method: str, path: str
 ) -> None:
