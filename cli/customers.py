@@ -422,6 +422,7 @@ def _document(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
             "tags": list(store.tags_of(session, [customer]).get(key, ())),
             "acts": acts,
             "next_step": step,
+            "instance": _instance(session, record, now),
             "history": [
                 {
                     "id": past.id,
@@ -433,6 +434,22 @@ def _document(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
                 for past in store.renewals_of(session, customer)
             ],
         }
+
+
+def _instance(session: Session, record: CustomerRecord, now: datetime) -> dict[str, Any]:
+    """Where the customer's instance runs, and whether it is heard of."""
+    from lifecycle.vendor import credentials, invitations
+
+    known = credentials.living(session, record.customer)
+    invited = invitations.open_invitation(session, record.customer, now)
+    facts = record.facts
+    return {
+        "where": "its own machine" if facts.remote else "embedded",
+        "heard_at": None if facts.instance is None else facts.instance.heard_at.isoformat(),
+        "version": known[0].version if known else None,
+        "credential": known[0].id if known else None,
+        "invited_until": None if invited is None else invited.expires_at.isoformat(),
+    }
 
 
 def _facts(record: CustomerRecord, side: VendorSide, now: datetime) -> dict[str, Any]:

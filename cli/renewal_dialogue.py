@@ -62,6 +62,7 @@ def document_of(at: Standing) -> dict[str, Any]:
         "next_step": at.next_step,
         "steps": [{"what": step.what, "at": step.at.isoformat()} for step in at.steps],
         "verdict": at.verdict,
+        "remote": at.remote,
     }
 
 
@@ -150,7 +151,7 @@ def _one_round(
     if at.state is None:
         _say_finished(at)
         return True, at
-    if at.received:
+    if at.received and not at.remote:
         console().print("The certificate is accepted; the old one stays active until a test push")
         console().print("with the new one succeeds.")
         if at.blocked_message:
@@ -162,6 +163,8 @@ def _one_round(
         return True, at
     if at != told:
         _say_what_to_do(embedded, at, wishes)
+    if at.remote:
+        return True, at  # the certificate is taken in where the instance is
     return _take(embedded, slug, wishes, input(ASK_CERTIFICATE).strip()), at
 
 
@@ -307,7 +310,10 @@ def _say_portal(at: Standing, file: Path | None, *, scripted: bool = False) -> N
         out.print("   Do not press Create a Certificate. Upload the request.")
     else:
         out.print("   and press Create a Certificate. Upload the request.")
-    if scripted:
+    if at.remote:
+        out.print("3. Take the new certificate in at the customer's instance, on its setup page or")
+        out.print("   with:  pushcert instance upload MDM_*.pem")
+    elif scripted:
         out.print(
             f"3. Take the new certificate in:  pushcert upload {at.slug} MDM_*.pem", markup=False
         )

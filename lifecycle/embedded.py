@@ -126,7 +126,7 @@ class Embedded(VendorPlane):
         if check is None:
             return Verification(slug, None, "There is no active certificate to check.")
         if self.is_remote(slug):
-            return Verification(slug, None, "Ordered; the instance makes it when it asks next.")
+            return Verification(slug, None, "Ordered; the instance probes when it asks next.")
         try:
             self.nudge(slug)
         except PushcertError as fault:

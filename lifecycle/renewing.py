@@ -54,6 +54,7 @@ class Standing:
         request_file: what the request is called when it is saved; None while there is none.
         received: a certificate was accepted and waits to be activated.
         verdict: of the last isolation check of the active certificate.
+        remote: the instance runs on a machine of its own; the certificate is uploaded there.
     """
 
     slug: str
@@ -73,6 +74,7 @@ class Standing:
     request_file: str | None
     received: bool
     verdict: str | None
+    remote: bool = False
 
     @property
     def uploadable(self) -> bool:
@@ -214,6 +216,7 @@ def standing(embedded: Embedded, slug: str) -> Standing:
         request_file=None if renewal is None or renewal.request is None else request_filename(slug),
         received=record.received is not None,
         verdict=None if record.latest is None else record.latest.verdict,
+        remote=record.customer.remote,
     )
 
 

@@ -188,13 +188,15 @@ def _is_active() -> ColumnElement[bool]:
 
 def _owes(run: IsolationRun) -> list[ColumnElement[bool]]:
     """Who is in care and not paused, is no canary tenant (it has no other to probe against),
-    and has not been checked by this run, or since when the run counts from."""
+    has its instance here, and has not been checked by this run, or since when the run counts
+    from. Instances on machines of their own are asked for their checks one by one."""
     of_customer = col(IsolationCheck.customer_id) == col(Customer.id)
     judged = col(IsolationCheck.verdict).is_not(None)
     conditions = [
         col(Customer.paused_at).is_(None),
         col(Customer.offboarded_at).is_(None),
         col(Customer.kind) == CustomerKind.CUSTOMER,
+        col(Customer.remote).is_(False),
         ~exists().where(of_customer, judged, col(IsolationCheck.run_id) == run.id),
     ]
     if run.since is not None:
