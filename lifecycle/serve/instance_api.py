@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from lifecycle.errors import refuse
 from lifecycle.serve.authentication import Caller, authenticated, served_by
@@ -51,12 +51,14 @@ def _desk(served: Served, caller: Caller) -> Desk:
     return served.desk(caller.bearer.slug, caller.bearer.credential_id)
 
 
-@api.get("/work", responses=_SIGNED, openapi_extra=INSTANCE)
-def work(request: Request, caller: Signed) -> Work:
+@api.get("/work", response_model=Work, responses=_SIGNED, openapi_extra=INSTANCE)
+def work(request: Request, caller: Signed) -> Response:
     """What the vendor wants from this instance now, and how its books stand."""
     served = served_by(request)
     wanted = _desk(served, caller).work()
-    return wanted.model_copy(update={"ask_again_seconds": served.config.serve.poll_seconds})
+    said = wanted.model_copy(update={"ask_again_seconds": served.config.serve.poll_seconds})
+    # Written once: handing it to FastAPI would have it validated and written again.
+    return Response(said.model_dump_json(), media_type="application/json")
 
 
 @api.post("/csr", status_code=204, responses=_SIGNED, openapi_extra=INSTANCE)

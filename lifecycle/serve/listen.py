@@ -108,7 +108,8 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
 def _bind(where: Listening) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, because asyncio turns Nagle's algorithm off only where it is.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((where.host, where.port))
     except OSError as error:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
+from sqlalchemy import Select, bindparam
 from sqlmodel import Session, col, select
 
 from lifecycle.errors import refuse
@@ -99,11 +102,7 @@ def bearer(session: Session, credential_id: str, now: datetime) -> Bearer:
         Refused: ``credential_unknown``, ``credential_revoked``, also for one that was replaced
             longer ago than ``ROTATION_GRACE``.
     """
-    row = session.exec(
-        select(InstanceCredential, Customer.slug, Customer.offboarded_at)
-        .join(Customer, col(Customer.id) == InstanceCredential.customer_id)
-        .where(InstanceCredential.id == credential_id)
-    ).first()
+    row = session.execute(_bearer_statement(), {"credential_id": credential_id}).first()
     if row is None:
         raise refuse(
             "credential_unknown",
@@ -129,6 +128,18 @@ def bearer(session: Session, credential_id: str, now: datetime) -> Bearer:
         public_key=credential.public_key,
         note_now=seen is None or abs(now - seen) >= SEEN_EVERY,
     )
+
+
+@cache
+def _bearer_statement() -> Select[Any]:
+    """Built once: it is asked with every request."""
+    found: Select[Any] = (
+        select(InstanceCredential)
+        .add_columns(col(Customer.slug), col(Customer.offboarded_at))
+        .join(Customer, col(Customer.id) == InstanceCredential.customer_id)
+        .where(col(InstanceCredential.id) == bindparam("credential_id"))
+    )
+    return found
 
 
 def note_seen(session: Session, credential_id: str, version: str | None, now: datetime) -> None:

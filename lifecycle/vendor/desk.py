@@ -25,6 +25,7 @@ from lifecycle.vendor.evidence import conclude
 from lifecycle.vendor.facts import RenewalReason, RenewalState
 from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import Notices
+from lifecycle.vendor.situation import Situation, situation
 from lifecycle.wire.messages import (
     Activation,
     AnyReport,
@@ -75,10 +76,10 @@ class Desk:
     def work(self) -> Work:
         """See ``VendorLink.work``. Nothing is wanted of a paused or off-boarded customer."""
         with self._database.reading() as session:
-            customer = store.customer_by_slug(session, self._slug)
+            record = situation(session, self._slug)
+            customer = record.customer
             if customer.offboarded_at is not None:
                 return Work()
-            record = store.load(session, customer)
             standing = self._standing(record)
             if standing.paused:
                 return Work(standing=standing)
@@ -96,19 +97,22 @@ class Desk:
                 probes=None
                 if record.ordered is None
                 else ProbeOrder(check_id=store.key_of(record.ordered)),
-                **self._canary(session, customer),
+                **self._canary(session, record),
             )
 
-    def _canary(self, session: Session, customer: Customer) -> dict[str, Any]:
+    def _canary(self, session: Session, record: Situation) -> dict[str, Any]:
         # Embedded instances read the canary tenant's vault: nothing is sealed, or looked up.
         if self._credential_id is None:
             return {}
+        customer = record.customer
+        if record.ordered is None:
+            return {"sealing": canary_seals.sealing_for(session, customer)}
         return {
             "canary": canary_seals.sealed_for(session, customer, self._credential_id),
             "sealing": canary_seals.sealing_for(session, customer),
         }
 
-    def _standing(self, record: store.CustomerRecord) -> Standing:
+    def _standing(self, record: Situation) -> Standing:
         customer, renewal, latest = record.customer, record.renewal, record.latest
         said = self._notices.letterhead
         return Standing(
@@ -360,7 +364,7 @@ def _csr_order(customer: Customer, renewal: Renewal) -> CsrOrder | None:
     )
 
 
-def _signed_request(record: store.CustomerRecord, renewal: Renewal) -> SignedRequest | None:
+def _signed_request(record: Situation, renewal: Renewal) -> SignedRequest | None:
     if renewal.request is None or record.received is not None:
         return None
     # With another Apple Account there is nothing to renew: that portal has no such row.
