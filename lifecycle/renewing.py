@@ -15,11 +15,11 @@ from lifecycle.embedded import Embedded
 from lifecycle.errors import Refused, refuse
 from lifecycle.instance.outcomes import UploadOutcome
 from lifecycle.instance.vault import Vault
+from lifecycle.language.portal import request_filename
 from lifecycle.pki.csr import read_csr
 from lifecycle.pki.upload import read_upload
 from lifecycle.vendor import audit, registry, store
 from lifecycle.vendor.facts import RenewalReason, RenewalState
-from lifecycle.vendor.messages import request_filename
 from lifecycle.vendor.models import Renewal, Signer
 from lifecycle.vendor.reporting import next_step
 

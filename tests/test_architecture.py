@@ -50,6 +50,7 @@ def test_the_import_rules_hold() -> None:
         ("lifecycle/instance/vault.py", "import lifecycle.vendor.models"),
         ("lifecycle/pki/csr.py", "import lifecycle.vendor"),
         ("lifecycle/wire/messages.py", "from lifecycle import instance"),
+        ("lifecycle/language/texts.py", "from lifecycle.vendor import messages"),
         ("lifecycle/apns/push.py", "import lifecycle.vendor.facts"),
         ("lifecycle/lab/portal.py", "import lifecycle.vendor"),
         ("lifecycle/embedded.py", "import lifecycle.lab.clock"),

@@ -89,7 +89,7 @@ def complaints() -> Iterator[str]:
     for where, words in helps(typer.main.get_command(app), "pushcert"):
         yield from (f"{where}: {w}" for w in wrong_words(words))
     pages = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "config.example.toml")
-    templates = ROOT.glob("lifecycle/vendor/templates/**/*.j2")
+    templates = ROOT.glob("lifecycle/**/templates/**/*.j2")
     for path in (*pages, *templates):
         text = path.read_text()
         if path.suffix == ".md":

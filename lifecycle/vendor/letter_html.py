@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from lifecycle.vendor.letter_markup import (
+from lifecycle.language.markup import (
     Block,
     Commands,
     Facts,

@@ -1,20 +1,19 @@
 """The templates of letters: the bundled ones, and a vendor's own that go before them.
 
 A vendor's folder has the shape of ``templates/``: ``<language>/<kind>.txt.j2``,
-``<language>/_portal.j2``, ``letter.html.j2``; each file in it takes the place of the bundled
-one of that name. Its templates run in jinja2's sandbox.
+``<language>/_portal.j2`` (bundled with ``lifecycle.language``), ``letter.html.j2``; each file in
+it takes the place of the bundled one of that name. Its templates run in jinja2's sandbox.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.vendor.letter_markup import linked, plain, protect
-from lifecycle.vendor.localised_dates import written_day, written_minute
+from lifecycle.language.markup import plain
+from lifecycle.language.texts import shared_texts, text_environment
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader, Environment
@@ -30,7 +29,7 @@ class TemplateBroken(Exception):
 def render_text(
     kind: str, values: Mapping[str, object], language: str, overrides: Path | None
 ) -> tuple[str, str]:
-    """Subject and text of a letter, marked (see ``letter_markup``).
+    """Subject and text of a letter, marked (see ``lifecycle.language.markup``).
 
     Raises:
         TemplateBroken: one of both came out empty.
@@ -77,41 +76,7 @@ def _state(overrides: Path | None, *folders: str) -> tuple[int, ...]:
 def _text_environment(
     language: str, overrides: Path | None, _state: tuple[int, ...]
 ) -> Environment:
-    from jinja2 import StrictUndefined, pass_context
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from markupsafe import Markup
-
-    # jinja2's escaping, with ours in the place of HTML's: whatever an expression gives is
-    # protected, unless it is made of template text (a macro's result). It takes the context
-    # so that jinja2 does not fold constants, for which it would use HTML's escaping.
-    @pass_context
-    def escape(_context: object, value: object) -> object:
-        if isinstance(value, Markup | int):
-            return value
-        if value is None:
-            raise TypeError("a value that is not there (None) would be printed")
-        return Markup(protect(str(value)))  # noqa: S704 - protected is what safe means here
-
-    environment = ImmutableSandboxedEnvironment(
-        loader=_loader(language, overrides),
-        undefined=StrictUndefined,
-        autoescape=True,
-        finalize=escape,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def day(value: date) -> str:
-        return written_day(value, language)
-
-    def minute(value: datetime) -> str:
-        return written_minute(value, language)
-
-    def link(value: str) -> Markup:
-        return Markup(linked(value))  # noqa: S704 - as above
-
-    environment.filters.update({"day": day, "minute": minute, "link": link})
-    return environment
+    return text_environment(_loader(language, overrides), language)
 
 
 @lru_cache(maxsize=8)
@@ -131,10 +96,13 @@ def _html_environment(overrides: Path | None, _state: tuple[int, ...]) -> Enviro
 def _loader(folder: str, overrides: Path | None) -> BaseLoader:
     from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader
 
-    bundled = PackageLoader("lifecycle.vendor", f"templates/{folder}".rstrip("/"))
-    if overrides is None:
-        return bundled
-    return ChoiceLoader([FileSystemLoader(overrides / folder), bundled])
+    loaders: list[BaseLoader] = []
+    if overrides is not None:
+        loaders.append(FileSystemLoader(overrides / folder))
+    loaders.append(PackageLoader("lifecycle.vendor", f"templates/{folder}".rstrip("/")))
+    if folder:
+        loaders.append(shared_texts(folder))
+    return ChoiceLoader(loaders)
 
 
 def template_line(fault: BaseException) -> tuple[str | None, int | None]:

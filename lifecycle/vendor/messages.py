@@ -1,7 +1,7 @@
 """What the vendor writes to people: one text template for each kind of message.
 
 The templates are in ``templates/<language>/<kind>.txt.j2``: a subject line, a blank line, the
-text, in the light markup of ``letter_markup``. A vendor's own templates go before them.
+text, in the light markup of ``lifecycle.language.markup``. A vendor's own templates go before them.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from lifecycle.vendor.countdown import days_left
+from lifecycle.language.countdown import days_left
+from lifecycle.language.languages import WITHOUT_SPACES, known_language
+from lifecycle.language.markup import as_text, clean, join_lines, parse, plain
+from lifecycle.language.portal import PORTAL, request_filename
 from lifecycle.vendor.letter_html import as_html
-from lifecycle.vendor.letter_markup import as_text, clean, join_lines, parse, plain
 from lifecycle.vendor.letter_templates import render_text
-from lifecycle.vendor.localised_dates import LANGUAGES, WITHOUT_SPACES
 
-__all__ = [
-    *("LANGUAGES", "PORTAL", "UPLOAD_AT", "Context", "DigestLine", "DigestSection"),
-    *("DigestTopic", "Kind", "Letter", "known_language", "letter", "request_filename"),
-]
-
-PORTAL = "https://identity.apple.com/pushcert"
 UPLOAD_AT = "the setup page of your MDM server"
 """Where customers upload the certificate, unless the vendor says it; translated in letters."""
 MAX_SUBJECT = 500
@@ -186,12 +181,6 @@ def letter(
     return replace(found, fault=why)
 
 
-def known_language(language: str) -> str:
-    """The language of the templates that serve for ``language`` (``de-AT``: ``de``)."""
-    base = language.replace("_", "-").partition("-")[0].lower()
-    return base if base in LANGUAGES else "en"
-
-
 def _letter(
     kind: Kind, context: Context, language: str, texts: Path | None, layout: Path | None
 ) -> Letter:
@@ -248,13 +237,3 @@ def _cleaned_section(section: DigestSection) -> DigestSection:
         section.topic,
         tuple(DigestLine(words(a.slug), words(a.name), words(a.detail)) for a in section.lines),
     )
-
-
-def request_filename(slug: str) -> str:
-    """What the request is called when it travels as a file.
-
-    Of the endings that the portal's page has let pass over the years (``.csr .txt .rtf``,
-    later ``.txt .rtf .plist .b64``; github.com/micromdm/micromdm/pull/833) only ``.txt`` was
-    always among them.
-    """
-    return f"{slug}-push-certificate-request.txt"

@@ -21,6 +21,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import Refused, Unavailable
+from lifecycle.language.portal import request_filename
 from lifecycle.vendor.facts import OPEN_STATES
 from lifecycle.vendor.mail import (
     AddressesRefused,
@@ -30,7 +31,7 @@ from lifecycle.vendor.mail import (
     ServerDown,
     compose,
 )
-from lifecycle.vendor.messages import Kind, request_filename
+from lifecycle.vendor.messages import Kind
 from lifecycle.vendor.models import Bounce, Certificate, Customer, OutboxMessage, Renewal
 from lifecycle.vendor.quiet_hours import QuietHours
 from lifecycle.vendor.undelivered import (

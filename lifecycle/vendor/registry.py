@@ -10,12 +10,12 @@ from datetime import datetime
 from sqlmodel import Session, select
 
 from lifecycle.errors import Finding, Refused, refuse
+from lifecycle.language.languages import LANGUAGES
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.vendor import audit, store
 from lifecycle.vendor.claims import check_claims, claim, claims_of
 from lifecycle.vendor.desk import certificate_row
 from lifecycle.vendor.facts import CustomerKind, RenewalReason, RenewalState
-from lifecycle.vendor.localised_dates import LANGUAGES
 from lifecycle.vendor.models import Contact, Customer, CustomerTag, Renewal
 from lifecycle.vendor.outbox import take_up
 

@@ -19,7 +19,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from lifecycle.vendor.countdown import days_left
+from lifecycle.language.countdown import days_left
 from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.facts import (
     CustomerFacts,

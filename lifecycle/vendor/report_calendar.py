@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lifecycle.errors import refuse
+from lifecycle.language.markup import clean
 from lifecycle.vendor.facts import Status
-from lifecycle.vendor.letter_markup import clean
 from lifecycle.vendor.report import Report, ReportRow, SignerRow
 
 if TYPE_CHECKING:

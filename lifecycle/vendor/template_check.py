@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lifecycle.errors import Finding, Severity
+from lifecycle.language.languages import LANGUAGES, WITHOUT_SPACES
+from lifecycle.language.markup import parse
+from lifecycle.language.portal import PORTAL
 from lifecycle.vendor.letter_html import as_html
-from lifecycle.vendor.letter_markup import parse
 from lifecycle.vendor.letter_templates import LAYOUT, render_text, template_line
-from lifecycle.vendor.localised_dates import LANGUAGES, WITHOUT_SPACES
 from lifecycle.vendor.messages import (
-    PORTAL,
     Context,
     DigestLine,
     DigestSection,

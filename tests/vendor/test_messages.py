@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.vendor.countdown import days_left
+from lifecycle.language.countdown import days_left
+from lifecycle.language.markup import WIDTH
 from lifecycle.vendor.ladder import LadderPolicy, Rung, current_rung, expiry_ladder
-from lifecycle.vendor.letter_markup import WIDTH
 from lifecycle.vendor.messages import (
     Context,
     DigestLine,

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lifecycle.vendor.letter_markup import (
+from lifecycle.language.languages import LANGUAGES
+from lifecycle.language.markup import (
     Commands,
     Facts,
     Items,
@@ -25,7 +26,6 @@ from lifecycle.vendor.letter_markup import (
     protect,
     spans,
 )
-from lifecycle.vendor.localised_dates import LANGUAGES
 from lifecycle.vendor.messages import (
     Context,
     DigestLine,

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle.language import dates
+from lifecycle.language.dates import MONTHS, written_day, written_minute
+from lifecycle.language.languages import LANGUAGES, known_language
+from lifecycle.language.portal import PORTAL
 from lifecycle.vendor import messages
-from lifecycle.vendor.localised_dates import LANGUAGES, MONTHS, written_day, written_minute
 from lifecycle.vendor.messages import (
-    PORTAL,
     UPLOAD_AT,
     Context,
     DigestLine,
@@ -26,13 +28,14 @@ from lifecycle.vendor.messages import (
     DigestTopic,
     Kind,
     Letter,
-    known_language,
     letter,
 )
 
 NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "golden"
 TEMPLATES = Path(messages.__file__).parent / "templates"
+SHARED = Path(dates.__file__).parent / "templates"
+"""What the setup page says in the same words."""
 OTHERS = [language for language in LANGUAGES if language != "en"]
 
 RENEWING = Context(
@@ -140,10 +143,11 @@ def test_no_golden_file_is_left_over() -> None:
 
 def test_every_language_has_every_template_and_its_months() -> None:
     folders = {path.name for path in TEMPLATES.iterdir() if path.is_dir()}
-    assert folders == set(LANGUAGES) == set(MONTHS)
+    assert folders == {path.name for path in SHARED.iterdir()} == set(LANGUAGES) == set(MONTHS)
     for language in LANGUAGES:
         names = {path.name for path in (TEMPLATES / language).iterdir()}
-        assert names == {f"{kind}.txt.j2" for kind in Kind} | {"_portal.j2"}
+        assert names == {f"{kind}.txt.j2" for kind in Kind}
+        assert {path.name for path in (SHARED / language).iterdir()} == {"_portal.j2"}
         assert len(set(MONTHS[language])) == 12
 
 
@@ -159,7 +163,8 @@ def placeholders(path: Path) -> set[str]:
 @pytest.mark.parametrize("language", OTHERS)
 @pytest.mark.parametrize("name", [*(f"{kind}.txt.j2" for kind in Kind), "_portal.j2"])
 def test_every_language_speaks_of_the_same_things(name: str, language: str) -> None:
-    assert placeholders(TEMPLATES / language / name) == placeholders(TEMPLATES / "en" / name)
+    folder = SHARED if name.startswith("_") else TEMPLATES
+    assert placeholders(folder / language / name) == placeholders(folder / "en" / name)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -342,15 +347,19 @@ def test_where_to_upload_is_translated_unless_the_vendor_said_it(
     assert translated not in text("the portal, Settings")
 
 
+def bundled(language: str) -> list[Path]:
+    return [*(TEMPLATES / language).iterdir(), *(SHARED / language).iterdir()]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_vocabulary_is_kept(language: str) -> None:
-    for path in (TEMPLATES / language).iterdir():
+    for path in bundled(language):
         text = re.sub(r"\{#.*?#\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r"\bcerts?\b|APNS? certificate|Apple[- ]?ID", text, re.IGNORECASE)
 
 
 def test_french_keeps_its_signs_with_the_words_before_them() -> None:
-    for path in (TEMPLATES / "fr").iterdir():
+    for path in bundled("fr"):
         text = re.sub(r"\{[%#].*?[%#]\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r"[ \w][:;?!»](?= |$)|« ", text.replace("\u00a0:", ""), re.MULTILINE)
 

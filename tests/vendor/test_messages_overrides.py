@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lifecycle.errors import Severity
+from lifecycle.language import texts
+from lifecycle.language.languages import LANGUAGES
 from lifecycle.vendor import messages
-from lifecycle.vendor.localised_dates import LANGUAGES
 from lifecycle.vendor.messages import Context, Kind, letter, template_values
 from lifecycle.vendor.template_check import check_templates
 
@@ -29,6 +30,7 @@ ABOUT = Context(
     not_after=NOW + timedelta(days=14),
 )
 BUNDLED = Path(messages.__file__).parent / "templates"
+SHARED = Path(texts.__file__).parent / "templates"
 OWN = """\
 Own words for {{ customer_name }}
 
@@ -64,7 +66,7 @@ def test_a_template_of_the_vendors_goes_before_the_bundled_one_of_its_name_and_l
 
 
 def test_the_steps_alone_can_be_the_vendors(own: Path) -> None:
-    bundled = (BUNDLED / "en" / "_portal.j2").read_text()
+    bundled = (SHARED / "en" / "_portal.j2").read_text()
     put(own, "en/_portal.j2", bundled.replace("Sign in at", "Go to our guide, then sign in at"))
     for kind in (Kind.DELIVERY, Kind.REMINDER):
         assert "2. Go to our guide, then sign in at" in letter(kind, ABOUT, "en", own).body
@@ -180,7 +182,8 @@ def test_a_template_that_breaks_only_for_some_is_found(own: Path) -> None:
 
 
 def test_the_bundled_templates_pass_the_check_as_anybodys(tmp_path: Path) -> None:
-    shutil.copytree(BUNDLED, tmp_path / "own")
+    for folder in (BUNDLED, SHARED):
+        shutil.copytree(folder, tmp_path / "own", dirs_exist_ok=True)
     assert check_templates(tmp_path / "own") == []
 
 
@@ -229,7 +232,8 @@ def test_a_running_process_sees_a_template_that_is_added_changed_or_removed(own:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_bundled_template_may_be_copied_and_used_as_it_is(own: Path, language: str) -> None:
-    shutil.copytree(BUNDLED / language, own / language, dirs_exist_ok=True)
+    for folder in (BUNDLED, SHARED):
+        shutil.copytree(folder / language, own / language, dirs_exist_ok=True)
     for kind in Kind:
         assert letter(kind, ABOUT, language, own) == letter(kind, ABOUT, language)
 

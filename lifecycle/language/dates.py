@@ -1,4 +1,4 @@
-"""Dates as people write them, in the languages of the letters; always in UTC."""
+"""Dates as people write them, in each of our languages; always in UTC."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from types import MappingProxyType
 
 from lifecycle.clock import require_utc
 
-LANGUAGES = ("en", "de", "fr", "es", "ja")
-"""The languages of the letters."""
-WITHOUT_SPACES = frozenset({"ja"})
-"""Those of them that put no spaces between words."""
 MONTHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "en": (
