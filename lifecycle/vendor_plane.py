@@ -75,7 +75,7 @@ class VendorPlane(VendorSide):
 
     def desk(self, slug: str) -> Desk:
         """The vendor's side of the link for this customer."""
-        return Desk(self.database, slug, self.clock, self.trust, self.notices)
+        return Desk(self.database, slug, self.clock, self.trust, self.notices, policy=self.policy)
 
     def tick(self, *, stop: Callable[[], bool] = lambda: False) -> Tick:
         """Does everything that is owed now, and sends the mail.

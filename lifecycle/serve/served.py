@@ -22,7 +22,15 @@ class Served(VendorSide):
 
     def desk(self, slug: str, credential_id: str | None = None) -> Desk:
         """The vendor's side of the link for one customer."""
-        return Desk(self.database, slug, self.clock, self.trust, self.notices, credential_id)
+        return Desk(
+            self.database,
+            slug,
+            self.clock,
+            self.trust,
+            self.notices,
+            credential_id,
+            self.policy,
+        )
 
 
 def listening(config: Config) -> Listening:

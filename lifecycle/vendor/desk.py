@@ -22,9 +22,10 @@ from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.claims import check_claims, claim, claims_of, issued_serial
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.evidence import conclude
-from lifecycle.vendor.facts import RenewalReason, RenewalState
+from lifecycle.vendor.facts import Policy, RenewalReason, RenewalState
 from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import Notices
+from lifecycle.vendor.plan import opens_at
 from lifecycle.vendor.situation import Situation, situation
 from lifecycle.wire.messages import (
     Activation,
@@ -55,6 +56,7 @@ class Desk:
         trust: what push certificates must chain to.
         notices: writes the messages that follow from a report.
         credential_id: of the instance, where it asks over the network.
+        policy: what the planner decides by, to say when the next renewal opens.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Desk:
         trust: TrustStore,
         notices: Notices,
         credential_id: str | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._database = database
         self._slug = slug
@@ -72,6 +75,7 @@ class Desk:
         self._trust = trust
         self._notices = notices
         self._credential_id = credential_id
+        self._policy = policy
 
     def work(self) -> Work:
         """See ``VendorLink.work``. Nothing is wanted of a paused or off-boarded customer."""
@@ -118,6 +122,7 @@ class Desk:
         return Standing(
             vendor=said.vendor,
             customer=customer.name,
+            slug=customer.slug,
             language=customer.language or said.language,
             paused=customer.paused_at is not None,
             renewal_id=None if renewal is None else renewal.id,
@@ -129,7 +134,14 @@ class Desk:
             verdict=None if latest is None else latest.verdict,
             verdict_why=None if latest is None else latest.why,
             verdict_at=None if latest is None else latest.concluded_at,
+            renewal_opens_at=self._renewal_opens_at(record),
         )
+
+    def _renewal_opens_at(self, record: Situation) -> datetime | None:
+        active = record.active
+        if active is None or self._policy is None:
+            return None
+        return opens_at(active, record.customer.slug, self._policy)
 
     def submit_csr(self, submission: CsrSubmission) -> None:
         """See ``VendorLink.submit_csr``. The bytes are kept as received: they are signed."""

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from lifecycle.vendor.facts import (
     CertificateFacts,
@@ -140,7 +141,16 @@ class Plan:
     wake_at: datetime | None
 
 
-def opens_at(active: CertificateFacts, slug: str, policy: Policy) -> datetime:
+class Ends(Protocol):
+    """A certificate, as facts or as a row."""
+
+    @property
+    def not_after(self) -> datetime:
+        """When it ends, aware UTC."""
+        ...
+
+
+def opens_at(active: Ends, slug: str, policy: Policy) -> datetime:
     """When the renewal of this certificate opens by itself.
 
     The window's start plus a share of the spread fixed by the customer's slug, so that

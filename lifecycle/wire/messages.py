@@ -165,17 +165,21 @@ class Standing(Message):
     Attributes:
         vendor: the vendor's name.
         customer: the customer's name.
+        slug: the customer's short name; the request's file is called after it.
         language: of messages to this customer (``en``, ``de``, ``fr``, ``es``, ``ja``).
         paused: the vendor has paused this customer; nothing is wanted until that ends.
         renewal_id, renewal_state, renewal_reason: of the open renewal, if there is one.
         blocked_code, blocked_message: why that renewal cannot go on, if it cannot.
         fingerprint: of the certificate that the vendor's books have as active.
         verdict, verdict_why, verdict_at: of the last isolation check of that certificate.
+        renewal_opens_at: when its next renewal opens by itself; None where there is no
+            certificate to renew, or where nobody said.
     """
 
     vendor: str
     customer: str
     language: str
+    slug: str | None = None
     paused: bool = False
     renewal_id: int | None = None
     renewal_state: str | None = None
@@ -186,6 +190,7 @@ class Standing(Message):
     verdict: str | None = None
     verdict_why: str | None = None
     verdict_at: AwareDatetime | None = None
+    renewal_opens_at: AwareDatetime | None = None
 
 
 class Work(Message):
