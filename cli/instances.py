@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import instance_setup
+from cli import instance_setup, setup_page
 from cli.instance_setup import Customer, one_instance
 from cli.invocation import AsJson, console, print_json, read_file, say_notes, write_file
 from lifecycle.errors import AttentionNeeded, Unavailable, refuse
@@ -28,6 +28,7 @@ device = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
     instance_setup.add_to(instance)
+    instance.command()(setup_page.serve)
     instance.add_typer(device, name="device")
     app.add_typer(instance, name="instance")
 

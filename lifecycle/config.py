@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import time
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -276,6 +277,18 @@ class InstanceSection(Section):
     rotate_days: int = Field(default=90, ge=1, le=3650)
     host: str = "127.0.0.1"
     port: int = Field(default=8444, ge=0, le=65535)
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^?#]+$")
+    trusted_proxies: tuple[str, ...] = ()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError("a proxy is an address or a network: 10.0.0.0/8") from None
+        return proxies
 
 
 class Config(Section):

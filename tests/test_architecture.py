@@ -51,6 +51,8 @@ def test_the_import_rules_hold() -> None:
         ("lifecycle/pki/csr.py", "import lifecycle.vendor"),
         ("lifecycle/wire/messages.py", "from lifecycle import instance"),
         ("lifecycle/language/texts.py", "from lifecycle.vendor import messages"),
+        ("lifecycle/setup_page/decide.py", "import lifecycle.vendor.facts"),
+        ("lifecycle/setup_page/app.py", "from lifecycle.serve import listen"),
         ("lifecycle/apns/push.py", "import lifecycle.vendor.facts"),
         ("lifecycle/lab/portal.py", "import lifecycle.vendor"),
         ("lifecycle/embedded.py", "import lifecycle.lab.clock"),

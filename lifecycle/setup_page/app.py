@@ -1,14 +1,15 @@
 """The setup page over HTTP.
 
-    app = build_setup_app(instance, public_url="https://mdm.example.com/push")
+    with setup_page(instance, public_url="https://mdm.example.com/push") as app:
+        listen(app, Listening("127.0.0.1", 8444))
 
 It has no sign-in of its own: serve it on loopback, or behind the MDM's login (docs/setup-page.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
@@ -36,46 +37,53 @@ _ASSETS = {
 }
 _YEAR = 365 * 24 * 3600
 _FORBIDDEN, _UNPROCESSABLE, _UNAVAILABLE = 403, 422, 503
+_UNSTORED = {"cache-control": "no-store"}
 
 
-def build_setup_app(
+@contextmanager
+def setup_page(
     instance: SetupInstance,
     *,
     public_url: str | None = None,
     trusted_proxies: tuple[str, ...] = (),
-    lookout: Lookout | None = None,
-    attendant: Attendant | None = None,
-) -> FastAPI:
-    """The setup page of one instance, ready to be served.
+    patience: float = 3.0,
+    retry: float = 15.0,
+) -> Iterator[FastAPI]:
+    """The setup page of one instance, with the threads behind it; they end with the block.
 
     Args:
         instance: whose page it is.
         public_url: the address that people see, with the path that the page is mounted under;
             None: it is reached by an address of the machine, at the top.
         trusted_proxies: addresses or networks whose ``X-Forwarded-Prefix`` counts.
-        lookout, attendant: do the work behind the page; None makes them. They are closed with
-            the app.
+        patience: for how many seconds a page waits for the vendor before it is shown without.
+        retry: after how many seconds an upload is tried again that the vendor was not there for.
 
     Raises:
         ValueError: a proxy is neither an address nor a network.
     """
     door = Doorkeeper.of(public_url, trusted_proxies)
-    served = _Served(instance, lookout or Lookout(instance), attendant or Attendant(instance), door)
+    lookout = Lookout(instance, patience=patience)
+    attendant = Attendant(instance, patience=patience, retry=retry)
+    try:
+        yield build_setup_app(instance, lookout, attendant, door)
+    finally:
+        attendant.close()
+        lookout.close()
 
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(served.attendant.close)
-        served.lookout.close()
 
+def build_setup_app(
+    instance: SetupInstance, lookout: Lookout, attendant: Attendant, door: Doorkeeper
+) -> FastAPI:
+    """The application; ``setup_page`` makes what it is made of, and closes it."""
     app = FastAPI(
         title="pushcert setup page",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
     )
+    served = _Served(instance, lookout, attendant, door)
     app.add_middleware(Guard, door=door)
     app.add_exception_handler(HTTPException, served.missing)
     app.add_exception_handler(PushcertError, served.trouble)
@@ -101,7 +109,7 @@ def _add_pages(app: FastAPI, served: _Served) -> None:
                 "attempt": shown.attempt,
                 "main": page.main if changed else None,
             },
-            headers={"cache-control": "no-store"},
+            headers=_UNSTORED,
         )
 
     @app.get("/request")
@@ -121,7 +129,7 @@ def _add_pages(app: FastAPI, served: _Served) -> None:
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+        return PlainTextResponse("ok\n", headers=_UNSTORED)
 
     @app.get("/{name}")
     def page_asset(name: str) -> Response:
@@ -218,9 +226,7 @@ class _Served:
         """The page as an answer, with the cookies that it needs."""
         visitor = request.cookies.get(VISITOR_COOKIE) or self._tokens.new_visitor()
         page, _ = self.page(request, alert, visitor)
-        response = HTMLResponse(
-            page.html, status_code=status_code, headers={"cache-control": "no-store"}
-        )
+        response = HTMLResponse(page.html, status_code=status_code, headers=_UNSTORED)
         self._set_cookies(request, response, visitor)
         return response
 
@@ -241,7 +247,7 @@ class _Served:
         """The answer where there is nothing."""
         status_code = error.status_code if isinstance(error, HTTPException) else 404
         html = render_trouble("missing", (), self._frame(request))
-        return HTMLResponse(html, status_code, headers={"cache-control": "no-store"})
+        return HTMLResponse(html, status_code, headers=_UNSTORED)
 
     def trouble(self, request: Request, error: Exception) -> Response:
         """The answer when the vault cannot be opened: what to do about it."""
@@ -251,7 +257,7 @@ class _Served:
             else (Finding(getattr(error, "code", "unavailable"), str(error)),)
         )
         html = render_trouble("vault", findings, self._frame(request))
-        return HTMLResponse(html, _UNAVAILABLE, headers={"cache-control": "no-store"})
+        return HTMLResponse(html, _UNAVAILABLE, headers=_UNSTORED)
 
     def _frame(
         self, request: Request, alert: Finding | None = None, visitor: str | None = None
