@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from lifecycle.errors import Finding, PushcertError, Refused
 from lifecycle.language.languages import known_language
+from lifecycle.language.markup import clean
 from lifecycle.setup_page.attendant import Attendant
 from lifecycle.setup_page.choice import LANGUAGE_COOKIE, choose_language, wanted_language
 from lifecycle.setup_page.decide import decide
@@ -144,7 +145,7 @@ def _add_deeds(app: FastAPI, served: _Served) -> None:
         number = await run_in_threadpool(deed)
         if number is None:
             return await run_in_threadpool(served.respond, request, expired(), _FORBIDDEN)
-        where = f"{request.scope['root_path']}/?attempt={number}#found"
+        where = f"{request.scope['root_path']}/?attempt={number}"
         return RedirectResponse(where, status_code=303)
 
     @app.post("/upload")
@@ -152,7 +153,7 @@ def _add_deeds(app: FastAPI, served: _Served) -> None:
         form = await served.form(request)
         if isinstance(form, Response):
             return form
-        data, name = form.data, (form.file_name or "")[:MAX_FILE_NAME]
+        data, name = form.data, clean(form.file_name or "")[:MAX_FILE_NAME]
         if data is None:
             return await run_in_threadpool(served.respond, request, not_chosen(), _UNPROCESSABLE)
         return await begun(request, lambda: served.attendant.bring(name, data))

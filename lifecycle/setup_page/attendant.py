@@ -155,17 +155,17 @@ class Attendant:
         upload = _readable(data)
         if upload is not None:
             attempt = replace(attempt, brought=Shown.of(upload.certificate))
+            attempt = attempt.noting(upload.findings)
             with self._lock:
                 self._certificates[attempt.number] = _certificates_in(upload)
             self._show(attempt)
         try:
             with self._instance.agent() as agent:
-                outcome = agent.upload(data, accept_new_topic)
-                attempt = replace(attempt, findings=outcome.notes)
-                if outcome.setback is not None:
+                attempt, setback = _taken(agent, attempt, data, accept_new_topic)
+                if setback:
                     self._show(replace(attempt, stage=Stage.HELD_UP))
-                    return
-                self._verify(attempt, agent)
+                else:
+                    self._verify(attempt, agent)
         except Refused as refused:
             self._show(replace(attempt, stage=Stage.REFUSED, findings=refused.findings))
         except Unavailable:
@@ -210,6 +210,31 @@ class Attendant:
             # It is active, which is what the person came for; the check is owed all the same.
             attempt = replace(attempt, unverified=True)
         self._show(replace(attempt, stage=Stage.DONE))
+
+
+def _taken(
+    agent: Agent, attempt: Attempt, data: bytes, accept_new_topic: str | None
+) -> tuple[Attempt, bool]:
+    """Uploads the file; gives the deed with its notes, and whether it is held up.
+
+    A line that breaks at the very end leaves a certificate in use of which the vendor has not
+    been told: brought again, it is not old news, it is to be reported.
+    """
+    try:
+        outcome = agent.upload(data, accept_new_topic)
+    except Refused as refused:
+        if refused.codes != ("already_active",) or not _awaits_report(agent, attempt):
+            raise
+        return attempt, agent.step().setback is not None
+    return attempt.noting(outcome.notes), outcome.setback is not None
+
+
+def _awaits_report(agent: Agent, attempt: Attempt) -> bool:
+    received, brought = agent.work().received, attempt.brought
+    if received is None or brought is None:
+        return False
+    found = read_upload(received.certificate.encode()).certificate
+    return found.fingerprint == brought.fingerprint
 
 
 def _readable(data: bytes) -> Upload | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
 from lifecycle.errors import Finding
 from lifecycle.instance.vault import Vault
+from lifecycle.language.markup import clean
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.wire.messages import Work
 
@@ -33,7 +34,7 @@ class Shown:
     def of(cls, certificate: PushCertificate) -> Self:
         """What a page shows of ``certificate``."""
         return cls(
-            common_name=certificate.common_name,
+            common_name=clean(certificate.common_name),
             serial=certificate.serial,
             not_before=certificate.not_before,
             not_after=certificate.not_after,
@@ -139,6 +140,12 @@ class Attempt:
     brought: Shown | None = None
     findings: tuple[Finding, ...] = ()
     unverified: bool = False
+
+    def noting(self, findings: tuple[Finding, ...]) -> Attempt:
+        """The same, with findings that it does not have yet."""
+        known = {finding.code for finding in self.findings}
+        more = (finding for finding in findings if finding.code not in known)
+        return replace(self, findings=(*self.findings, *more))
 
     @property
     def refusals(self) -> tuple[Finding, ...]:

@@ -11,10 +11,6 @@
   const lively = () => {
     for (const hint of main.querySelectorAll(".only-script")) hint.hidden = false;
   };
-  const focusFound = () => {
-    const found = document.getElementById("found");
-    if (found) found.focus();
-  };
 
   // What goes on elsewhere: asked for at the pace that the server names.
   let timer = 0, failures = 0;
@@ -31,8 +27,7 @@
     document.title = news.title;
     lively();
     const headline = document.getElementById("headline")?.textContent;
-    if (document.getElementById("found")) focusFound();
-    else if (id) document.getElementById(id)?.focus();
+    (document.getElementById("found") ?? document.getElementById(id))?.focus();
     if (headline && headline !== before) live.textContent = headline;
   };
   const look = async () => {
@@ -98,6 +93,5 @@
   });
 
   lively();
-  focusFound();
   plan();
 })();
