@@ -165,10 +165,10 @@ class Acme:
         return standing.renewal_state
 
 
-@pytest.fixture
-def newcomer(tmp_path: Path) -> Iterator[Acme]:
+@contextmanager
+def vendor_with_acme(directory: Path) -> Iterator[Acme]:
     """A customer whom the vendor has only just added, beside a tenant to probe with."""
-    with Stage(tmp_path / "vendor", 5).open() as stage:
+    with Stage(directory, 5).open() as stage:
         stage.import_signer(days=720)
         stage.add_customer(CANARY, "Example MDM", "ops@vendor.example", CANARY_ACCOUNT, canary=True)
         tenant = Acme(stage, slug=CANARY)
@@ -179,9 +179,8 @@ def newcomer(tmp_path: Path) -> Iterator[Acme]:
         yield Acme(stage)
 
 
-@pytest.fixture
-def settled(newcomer: Acme) -> Acme:
-    """The customer with a certificate, two devices, and nothing due."""
+def settle(newcomer: Acme) -> Acme:
+    """Gets the first certificate; two devices enrol."""
     newcomer.tick()
     newcomer.upload(newcomer.create_at_portal())
     for _ in range(2):
@@ -191,13 +190,35 @@ def settled(newcomer: Acme) -> Acme:
     return newcomer
 
 
-@pytest.fixture
-def acme(settled: Acme) -> Acme:
-    """The customer eleven months later: the certificate is to be renewed, the request is there."""
+def eleven_months_later(settled: Acme) -> Acme:
+    """The certificate is to be renewed, and the request is there."""
     settled.stage.clock.advance(timedelta(days=340))
     settled.tick()
     assert settled.state() == "delivered"
     return settled
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Iterator[Acme]:
+    with vendor_with_acme(tmp_path / "vendor") as found:
+        yield found
+
+
+@pytest.fixture
+def settled(newcomer: Acme) -> Acme:
+    return settle(newcomer)
+
+
+@pytest.fixture
+def acme(settled: Acme) -> Acme:
+    return eleven_months_later(settled)
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acme]:
+    """As ``acme``, for tests that change nothing."""
+    with vendor_with_acme(tmp_path_factory.mktemp("shared") / "vendor") as found:
+        yield eleven_months_later(settle(found))
 
 
 @contextmanager
