@@ -65,7 +65,7 @@ def setup_page(
     """
     door = Doorkeeper.of(public_url, trusted_proxies)
     lookout = Lookout(instance, patience=patience)
-    attendant = Attendant(instance, patience=patience, retry=retry)
+    attendant = Attendant(instance, lookout, patience=patience, retry=retry)
     try:
         yield build_setup_app(instance, lookout, attendant, door)
     finally:

@@ -21,6 +21,7 @@ from lifecycle.pki.upload import Upload, read_upload
 from lifecycle.setup_page.facts import RUNNING, Attempt, Deed, Shown, Stage
 from lifecycle.setup_page.instance import SetupInstance
 from lifecycle.setup_page.log import tell
+from lifecycle.setup_page.lookout import Lookout
 
 KEPT = 16
 """How many deeds are remembered; of older ones the vault and the vendor's books tell enough."""
@@ -31,14 +32,22 @@ class Attendant:
 
     Args:
         instance: whose page it is.
+        lookout: is told to ask the vendor anew when a deed has changed something, so that no
+            page shows the end of a deed beside what was before it.
         patience: for how many seconds a page waits for a deed before it says how far it is.
         retry: after how many seconds an upload is tried again that the vendor was not there for.
     """
 
     def __init__(
-        self, instance: SetupInstance, *, patience: float = 3.0, retry: float = 15.0
+        self,
+        instance: SetupInstance,
+        lookout: Lookout,
+        *,
+        patience: float = 3.0,
+        retry: float = 15.0,
     ) -> None:
         self._instance = instance
+        self._lookout = lookout
         self._patience = patience
         self._retry = retry
         self._lock = threading.Lock()
@@ -163,7 +172,7 @@ class Attendant:
             with self._instance.agent() as agent:
                 attempt, setback = _taken(agent, attempt, data, accept_new_topic)
                 if setback:
-                    self._show(replace(attempt, stage=Stage.HELD_UP))
+                    self._end(replace(attempt, stage=Stage.HELD_UP))
                 else:
                     self._verify(attempt, agent)
         except Refused as refused:
@@ -183,13 +192,13 @@ class Attendant:
         def step(attempt: Attempt, agent: Agent) -> None:
             outcome = agent.step()
             if outcome.setback is not None:
-                self._show(replace(attempt, stage=Stage.HELD_UP))
+                self._end(replace(attempt, stage=Stage.HELD_UP))
             elif outcome.refusals:
                 self._show(replace(attempt, stage=Stage.REFUSED, findings=outcome.refusals))
             elif "activated" in outcome.codes or "activation_reported" in outcome.codes:
                 self._verify(attempt, agent)
             else:
-                self._show(replace(attempt, stage=Stage.DONE))
+                self._end(replace(attempt, stage=Stage.DONE))
 
         self._with_agent(attempt, step)
 
@@ -209,7 +218,11 @@ class Attendant:
         except Unavailable:
             # It is active, which is what the person came for; the check is owed all the same.
             attempt = replace(attempt, unverified=True)
-        self._show(replace(attempt, stage=Stage.DONE))
+        self._end(replace(attempt, stage=Stage.DONE))
+
+    def _end(self, attempt: Attempt) -> None:
+        self._lookout.ask()
+        self._show(attempt)
 
 
 def _taken(

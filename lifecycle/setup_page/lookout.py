@@ -33,6 +33,8 @@ class Lookout:
         self._patience = patience
         self._lock = threading.Lock()
         self._contact = Contact()
+        self._asked = 0
+        self._noted = 0
         self._next_look: Future[None] | None = None
         self._looks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="setup-look")
         self._downloaded: str | None = None
@@ -46,7 +48,7 @@ class Lookout:
         with self._lock:
             # One that has begun may have been answered before what this page is about.
             if self._next_look is None:
-                self._next_look = self._looks.submit(self._ask)
+                self._next_look = self._looks.submit(self.ask)
             asked = self._next_look
         wait([asked], timeout=self._patience)
         with self._lock:
@@ -59,9 +61,12 @@ class Lookout:
             work = self._contact.work
         return None if work is None or work.standing is None else work.standing.language
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Asks the vendor and waits for the answer, however long that takes."""
         with self._lock:
             self._next_look = None
+            self._asked += 1
+            turn = self._asked
         try:
             with self._instance.agent() as agent:
                 work = agent.work()
@@ -69,17 +74,18 @@ class Lookout:
                     agent.step()
                     work = agent.work()
         except Unavailable:
-            self._note(silent=True)
+            self._note(turn, silent=True)
         except Refused as refused:
-            self._note(refused=refused.findings)
+            self._note(turn, refused=refused.findings)
         except Exception as fault:  # noqa: BLE001 - the page goes on with what it knows
             tell("setup_page_look_failed", fault)
-            self._note(silent=True)
+            self._note(turn, silent=True)
         else:
-            self._note(work=work)
+            self._note(turn, work=work)
 
     def _note(
         self,
+        turn: int,
         *,
         work: Work | None = None,
         silent: bool = False,
@@ -87,6 +93,9 @@ class Lookout:
     ) -> None:
         now = self._instance.clock.now()
         with self._lock:
+            if turn < self._noted:
+                return  # who asked later has been answered already
+            self._noted = turn
             if work is not None:
                 self._contact = Contact(work, now)
             elif silent:

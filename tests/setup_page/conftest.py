@@ -185,6 +185,7 @@ def settle(newcomer: Acme) -> Acme:
     newcomer.upload(newcomer.create_at_portal())
     for _ in range(2):
         newcomer.stage.enrol_device("acme")
+    newcomer.stage.clock.advance(timedelta(days=1))  # the check without a device is made again
     newcomer.tick()
     newcomer.stage.mailbox.take()
     return newcomer

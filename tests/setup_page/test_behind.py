@@ -45,7 +45,7 @@ def behind(acme: Acme, patience: float = PATIENCE, retry: float = 0.02) -> Itera
     with ExitStack() as closing:
         lookout = Lookout(acme, patience=patience)
         closing.callback(lookout.close)
-        attendant = Attendant(acme, patience=patience, retry=retry)
+        attendant = Attendant(acme, lookout, patience=patience, retry=retry)
         closing.callback(attendant.close)
         yield Behind(acme, lookout, attendant)
 

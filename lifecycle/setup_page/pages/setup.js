@@ -23,7 +23,11 @@
     const { activeElement: held } = document;
     const id = main.contains(held) && held !== main ? held.id : "";
     const before = document.getElementById("headline")?.textContent;
-    main.innerHTML = news.main;
+    const fresh = document.createElement("template");
+    fresh.innerHTML = news.main;
+    // The focus is moved below; a document that has one already takes autofocus amiss.
+    for (const one of fresh.content.querySelectorAll("[autofocus]")) one.autofocus = false;
+    main.replaceChildren(fresh.content);
     document.title = news.title;
     lively();
     const headline = document.getElementById("headline")?.textContent;
