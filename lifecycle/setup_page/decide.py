@@ -10,7 +10,15 @@ from datetime import datetime
 
 from lifecycle.language.countdown import days_left
 from lifecycle.language.portal import request_filename
-from lifecycle.setup_page.facts import Attempt, Contact, Deed, Shown, Stage, VaultFacts
+from lifecycle.setup_page.facts import (
+    Attempt,
+    Contact,
+    Deed,
+    Shown,
+    Stage,
+    VaultFacts,
+    obstacle,
+)
 from lifecycle.setup_page.situation import (
     Check,
     HeldUp,
@@ -62,7 +70,7 @@ def decide(
         vendor=None if standing is None else standing.vendor,
         customer=None if standing is None else standing.customer,
         days=None if vault.active is None else days_left(vault.active.not_after, now),
-        steps=_steps(phase, following, downloaded=downloaded),
+        steps=_steps(phase, following, fetchable=work.request is not None, downloaded=downloaded),
         progress=_progress(phase, standing, following),
         request_file=_request_file(work) if phase is Phase.TAKE else None,
         row=row,
@@ -117,9 +125,8 @@ def _phase(contact: Contact, vault: VaultFacts, attempt: Attempt | None) -> Phas
 def _phase_of_renewal(work: Work, standing: Standing, vault: VaultFacts) -> Phase:
     if standing.renewal_id is None:
         return Phase.WITHOUT if vault.active is None else Phase.SETTLED
-    if standing.blocked_code is not None and (
-        work.request is None or standing.blocked_code in SIGNER_TROUBLES
-    ):
+    blocked = obstacle(standing)
+    if blocked is not None and (work.request is None or blocked in SIGNER_TROUBLES):
         return Phase.HELD_UP
     if work.request is not None:
         return Phase.TAKE
@@ -210,14 +217,14 @@ _STEPS = {
 
 
 def _steps(
-    phase: Phase, attempt: Attempt | None, *, downloaded: bool
+    phase: Phase, attempt: Attempt | None, *, fetchable: bool, downloaded: bool
 ) -> tuple[StepState, StepState, StepState]:
     if phase is Phase.TAKE:
-        if attempt is not None and attempt.deed is Deed.UPLOAD:
-            # Somebody who has brought a file has been to the portal; most go there once more.
+        # Somebody who has brought a file has been to the portal; most go there once more.
+        if downloaded or (attempt is not None and attempt.deed is Deed.UPLOAD):
             return (StepState.DONE, StepState.NOW, StepState.NEXT)
-        if downloaded:
-            return (StepState.DONE, StepState.NOW, StepState.NEXT)
+        if not fetchable:  # but it came by mail as well
+            return (StepState.STOPPED, StepState.NOW, StepState.NEXT)
         return (StepState.NOW, StepState.NEXT, StepState.NEXT)
     if phase is Phase.ACCEPTED and attempt is not None and attempt.stage is Stage.HELD_UP:
         return (StepState.DONE, StepState.DONE, StepState.STOPPED)
@@ -239,8 +246,7 @@ def _progress(
         case Phase.UNSENT:
             states = (done, stopped, later, later)
         case Phase.ACCEPTED:
-            blocked = standing is not None and standing.blocked_code is not None
-            states = (done, done, stopped if blocked else running, later)
+            states = (done, done, stopped if obstacle(standing) else running, later)
         case Phase.VERIFYING:
             states = (done, done, done, running)
         case Phase.SETTLED if attempt is not None:
@@ -259,8 +265,9 @@ def _held_up(contact: Contact, phase: Phase, standing: Standing | None) -> HeldU
         first = contact.refused[0]
         return HeldUp(first.code, str(first))
     shown = (Phase.HELD_UP, Phase.TAKE, Phase.ACCEPTED)
-    if phase in shown and standing is not None and standing.blocked_code is not None:
-        return HeldUp(standing.blocked_code, standing.blocked_message or "")
+    blocked = obstacle(standing)
+    if phase in shown and standing is not None and blocked is not None:
+        return HeldUp(blocked, standing.blocked_message or "")
     return None
 
 

@@ -11,7 +11,7 @@ from lifecycle.errors import Finding
 from lifecycle.instance.vault import Vault
 from lifecycle.language.markup import clean
 from lifecycle.pki.push_certificate import PushCertificate
-from lifecycle.wire.messages import Work
+from lifecycle.wire.messages import Standing, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,17 @@ def facts_of(vault: Vault) -> VaultFacts:
         waiting=bool(vault.keys.pending_fingerprints()),
         devices=sum(device.gone_at is None for device in vault.devices.all()),
     )
+
+
+ABSENCE = frozenset({"instance_silent", "instance_not_enrolled"})
+"""What holds a renewal up that waits for an instance which does not ask. This one has asked."""
+
+
+def obstacle(standing: Standing | None) -> str | None:
+    """Why the open renewal cannot go on, now that the instance has asked; None: it can."""
+    if standing is None or standing.blocked_code in ABSENCE:
+        return None
+    return standing.blocked_code
 
 
 @dataclass(frozen=True, slots=True)

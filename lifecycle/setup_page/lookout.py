@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from lifecycle.errors import Finding, Refused, Unavailable
 from lifecycle.pki.fingerprints import fingerprint
-from lifecycle.setup_page.facts import Contact
+from lifecycle.setup_page.facts import Contact, obstacle
 from lifecycle.setup_page.instance import SetupInstance
 from lifecycle.setup_page.log import tell
 from lifecycle.wire.messages import Work
@@ -124,5 +124,4 @@ class Lookout:
 
 def _wants_csr(work: Work) -> bool:
     """Whether the instance is to make a CSR. One that was refused is not tried at every look."""
-    blocked = work.standing is not None and work.standing.blocked_code is not None
-    return work.csr is not None and not blocked
+    return work.csr is not None and obstacle(work.standing) is None

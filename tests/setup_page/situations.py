@@ -138,6 +138,19 @@ CASES: dict[str, Case] = {
         heard(Work(standing=standing(renewal_state="requested"), csr=ORDER)),
         replace(VAULT, waiting=False),
     ),
+    "preparing after a long silence": Case(
+        Phase.PREPARING,
+        heard(
+            Work(
+                standing=standing(
+                    renewal_state="requested",
+                    blocked_code="instance_silent",
+                    blocked_message="The instance was last heard of in May.",
+                ),
+                csr=ORDER,
+            )
+        ),
+    ),
     "signing": Case(Phase.SIGNING, heard(Work(standing=standing(renewal_state="csr_received")))),
     "held up by the signer": Case(
         Phase.HELD_UP,

@@ -56,10 +56,12 @@ def test_every_phase_is_met_by_a_case() -> None:
     ("name", "steps"),
     [
         ("preparing", (RUNS, LATER, LATER)),
+        ("preparing after a long silence", (RUNS, LATER, LATER)),
         ("signing", (RUNS, LATER, LATER)),
         ("held up by the signer", (STOPPED, LATER, LATER)),
         ("take", (CURRENT, NEXT, NEXT)),
         ("take, downloaded", (DONE, CURRENT, NEXT)),
+        ("unreached with a key that waits", (STOPPED, CURRENT, NEXT)),
         ("take, refused", (DONE, CURRENT, NEXT)),
         ("taking", (DONE, DONE, RUNS)),
         ("unsent", (DONE, DONE, RUNS)),
