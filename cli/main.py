@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("cli.upkeep", "Makes config.toml, the database and the directories."),
         "doctor": ("cli.upkeep", "Checks the deployment; one line each, with the remedy."),
         "signer": ("cli.signers", "The MDM signing certificate."),
+        "user": ("cli.users", "Who may sign in to the dashboard with a password."),
         "notify": ("cli.channels", "Mail and chat channels, and a test of each."),
         "tick": ("cli.work", "Does everything that is owed now, once; for cron."),
         "run": ("cli.work", "Runs the scheduler until SIGTERM."),

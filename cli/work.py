@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.invocation import AsJson, Invocation, console, invocation, print_json
+from cli.invocation import AsJson, Invocation, actor, console, invocation, print_json
 from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
 
 if TYPE_CHECKING:
@@ -107,6 +107,10 @@ def remind(
         str | None,
         typer.Option("--explain", help="Why this customer gets a message or none; sends nothing."),
     ] = None,
+    now: Annotated[
+        str | None,
+        typer.Option("--now", help="Reminds this customer once more, whatever the ladder says."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sends the reminders that are owed now.
@@ -115,8 +119,13 @@ def remind(
     """
     from lifecycle.vendor.dry_run import explain
 
+    if sum((dry_run, slug is not None, now is not None)) > 1:
+        raise typer.BadParameter("give one of --dry-run, --explain and --now")
     if slug is not None:
         _explain(invocation(ctx), slug, as_json)
+        return
+    if now is not None:
+        _remind_now(invocation(ctx), now, as_json)
         return
     if not dry_run:
         from lifecycle.turns import one_tick
@@ -160,6 +169,41 @@ def _explain(opened: Invocation, slug: str, as_json: bool) -> None:
     out.print("So far:" if story.told else "No message so far.")
     for line in story.told:
         out.print(f"  {line}", markup=False)
+
+
+def _remind_now(opened: Invocation, slug: str, as_json: bool) -> None:
+    from lifecycle.vendor import store
+    from lifecycle.vendor.models import OutboxMessage
+    from lifecycle.vendor.reminding import remind_now
+
+    with opened.vendor_side() as side:
+        now = side.clock.now()
+        with side.database.transaction() as session:
+            customer = store.customer_by_slug(session, slug)
+            done = remind_now(session, customer, side.notices, at=now, actor=actor())
+        side.send_mail()
+        with side.database.reading() as session:
+            sent = session.get_one(OutboxMessage, done.message_id).sent_at is not None
+    if as_json:
+        print_json(
+            {
+                "slug": slug,
+                "reminded": done.again,
+                "to": done.to,
+                "at": done.at.isoformat(),
+                "sent": sent,
+            }
+        )
+        return
+    to = ", ".join(done.to)
+    if not done.again:
+        console().print(
+            f"{slug} was reminded by hand at {done.at:%Y-%m-%d %H:%M} UTC ({to}); not again yet.",
+            markup=False,
+        )
+        return
+    waits = "" if sent else " It waits in the outbox."
+    console().print(f"Reminded {slug}: {to}.{waits}", markup=False)
 
 
 def tick(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -19,8 +19,9 @@ from lifecycle.language.portal import request_filename
 from lifecycle.pki.csr import read_csr
 from lifecycle.pki.upload import read_upload
 from lifecycle.vendor import audit, registry, store
-from lifecycle.vendor.facts import RenewalReason, RenewalState
-from lifecycle.vendor.models import Renewal, Signer
+from lifecycle.vendor.facts import RenewalReason
+from lifecycle.vendor.models import Renewal
+from lifecycle.vendor.renewal_orders import order_renewal
 from lifecycle.vendor.reporting import next_step
 
 CERTIFICATE_ENDINGS = (".pem", ".cer", ".crt")
@@ -100,74 +101,15 @@ def start(
     Raises:
         Refused: the reason does not fit, or the customer is not in care.
     """
-    notes: list[str] = []
     with embedded.database.transaction() as session:
-        now = embedded.clock.now()
-        customer = store.customer_by_slug(session, slug)
-        active = store.active_certificate(session, customer)
-        if active is None and reason is RenewalReason.APPLE_ACCOUNT_CHANGED:
-            raise refuse(
-                "reason_without_certificate",
-                f"'{slug}' has no active certificate whose Apple Account could change.",
-                f"Record the account with `pushcert customer edit {slug} --apple-account ADDRESS`"
-                " and get the first certificate.",
-            )
-        if active is None and reason is not RenewalReason.KEY_COMPROMISE:
-            reason = RenewalReason.INITIAL
-        elif active is not None and reason is RenewalReason.INITIAL:
-            raise refuse(
-                "reason_initial_but_active",
-                f"'{slug}' has the active certificate {active.serial} already.",
-                "Leave --reason out, or say why it is renewed (manual, key_compromise, …).",
-            )
-        if (apple_account is not None) != (reason is RenewalReason.APPLE_ACCOUNT_CHANGED):
-            raise refuse(
-                "apple_account_with_reason",
-                "A new Apple Account and the reason apple_account_changed go together.",
-                "Give both: --reason apple_account_changed --apple-account ADDRESS.",
-            )
-        open_one = store.open_renewal(session, customer)
-        if open_one is not None and open_one.reason != reason:
-            notes.append(_note(open_one, reason))
-            if _starts_anew(reason):
-                registry.cancel_renewal(
-                    session, customer, open_one, str(reason), at=now, actor=actor
-                )
-        if apple_account is not None:
-            changes = registry.Changes(apple_account=apple_account)
-            registry.edit(session, customer, changes, at=now, actor=actor)
-        renewal = registry.request_renewal(session, customer, reason, at=now, actor=actor)
-        if reason is RenewalReason.SIGNER_CHANGED:
-            signer = store.current_signer(session)
-            if _signed_by_another(renewal, signer):
-                # The planner signs a request anew once it is dead; this one is, from now on.
-                renewal.request_dies_at = now
-                session.add(renewal)
-    return [note for note in notes if note]
-
-
-def _starts_anew(reason: RenewalReason) -> bool:
-    return reason in (RenewalReason.KEY_COMPROMISE, RenewalReason.APPLE_ACCOUNT_CHANGED)
-
-
-def _note(open_one: Renewal, reason: RenewalReason) -> str:
-    """What a person should know about the renewal that is open for another reason."""
-    if _starts_anew(reason):
-        return (
-            f"The renewal that was open ({open_one.reason}) is cancelled and one with a new key"
-            " begins: its request must not be used any more."
+        return order_renewal(
+            session,
+            store.customer_by_slug(session, slug),
+            reason,
+            at=embedded.clock.now(),
+            actor=actor,
+            apple_account=apple_account,
         )
-    if reason in (RenewalReason.MANUAL, RenewalReason.EXPIRY):
-        return ""  # the one that is open is what was wanted
-    return f"A renewal is open already ({open_one.reason}); it goes on."
-
-
-def _signed_by_another(renewal: Renewal, signer: Signer | None) -> bool:
-    return (
-        signer is not None
-        and renewal.state in (RenewalState.SIGNED, RenewalState.DELIVERED)
-        and renewal.signer_fingerprint != signer.fingerprint
-    )
 
 
 def cancel(embedded: Embedded, slug: str, *, actor: str) -> int | None:

@@ -107,18 +107,21 @@ def _told(row: OutboxMessage) -> str:
     what = f"{row.created_at:%Y-%m-%d %H:%M} {row.kind}"
     rung = f" ({row.rung})" if row.rung else ""
     to = ", ".join([*row.recipients, *row.copies]) or "nobody"
+    return f"{what}{rung} to {to}: {fate(row)}"
+
+
+def fate(row: OutboxMessage) -> str:
+    """What has become of a message, or will."""
     if row.sent_at is not None:
-        became = f"sent {row.sent_at:%Y-%m-%d %H:%M}"
-    elif row.given_up_at is not None:
-        became = f"not sent: {row.last_error}"
-    elif row.last_error == CUSTOMER_PAUSED:
-        became = "waits for the end of the pause"
-    elif row.next_attempt_at is not None and row.attempts:
-        became = f"tried {row.attempts} times, again {row.next_attempt_at:%Y-%m-%d %H:%M}"
-        became += f": {row.last_error}"
-    else:
-        became = "waits to be sent"
-    return f"{what}{rung} to {to}: {became}"
+        return f"sent {row.sent_at:%Y-%m-%d %H:%M}"
+    if row.given_up_at is not None:
+        return f"not sent: {row.last_error}"
+    if row.last_error == CUSTOMER_PAUSED:
+        return "waits for the end of the pause"
+    if row.next_attempt_at is not None and row.attempts:
+        tried = f"tried {row.attempts} times, again {row.next_attempt_at:%Y-%m-%d %H:%M}"
+        return f"{tried}: {row.last_error}"
+    return "waits to be sent"
 
 
 def explain(database: Database, policy: Policy, now: datetime) -> Iterator[Explanation]:

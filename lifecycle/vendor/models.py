@@ -303,7 +303,10 @@ class OutboxMessage(VendorTable, table=True):
     """A message that is owed to somebody; written with the decision, sent afterwards."""
 
     __tablename__: ClassVar[Any] = "outbox"
-    __table_args__ = (UniqueConstraint("ladder", "rung", "channel"),)
+    __table_args__ = (
+        UniqueConstraint("ladder", "rung", "channel"),
+        Index("ix_outbox_unsent", "id", sqlite_where=text("sent_at IS NULL")),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     dedupe_key: str = Field(unique=True, max_length=200)
@@ -333,6 +336,7 @@ class AuditEntry(VendorTable, table=True):
     """One entry of the hash-chained audit log; never changed, never removed."""
 
     __tablename__: ClassVar[Any] = "audit"
+    __table_args__ = (Index("ix_audit_subject", "subject", "seq"),)
 
     seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     at: datetime = instant(nullable=False)

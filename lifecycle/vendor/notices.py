@@ -122,6 +122,23 @@ class Notices:
             attach=True,
         )
 
+    def reminder_now(self, session: Session, about: About, now: datetime) -> OutboxMessage:
+        """The reminder once more because a person wants it; no rung of a ladder is booked.
+
+        Once for each instant: the caller sees to it that it is not too often.
+        """
+        key = f"reminder-now:{_renewal_id(about)}:{now.isoformat()}"
+        self._put(
+            session,
+            Kind.REMINDER,
+            key,
+            about,
+            now,
+            to=_addresses(session, about.customer),
+            attach=True,
+        )
+        return session.exec(select(OutboxMessage).where(OutboxMessage.dedupe_key == key)).one()
+
     def ops_reminder(self, session: Session, about: About, rung: Rung, now: datetime) -> None:
         """One rung, to vendor ops alone: the customer has nothing to upload yet."""
         self._put(
@@ -136,7 +153,7 @@ class Notices:
 
     def fulfilled(self, session: Session, about: About, now: datetime) -> None:
         """The new certificate is active: both sides can stop thinking about it."""
-        key = f"fulfilled:{None if about.renewal is None else about.renewal.id}"
+        key = f"fulfilled:{_renewal_id(about)}"
         self._put(
             session,
             Kind.FULFILLED,
@@ -314,6 +331,10 @@ class Notices:
                 )
             )
         session.flush()
+
+
+def _renewal_id(about: About) -> int | None:
+    return None if about.renewal is None else about.renewal.id
 
 
 def _addresses(session: Session, customer: Customer) -> tuple[str, ...]:
