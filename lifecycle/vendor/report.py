@@ -42,7 +42,7 @@ URGENCY = (
 )
 
 
-_BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
+BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
 """Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
 
 
@@ -215,7 +215,7 @@ def build_report(
         bounces: the addresses that mail servers refuse.
     """
     rows = [
-        _row(facts, details, policy, at) for facts, details in customers if not facts.offboarded
+        row_of(facts, details, policy, at) for facts, details in customers if not facts.offboarded
     ]
     latest = datetime.max.replace(tzinfo=at.tzinfo)
     rows.sort(
@@ -229,13 +229,14 @@ def build_report(
     return Report(
         at,
         tuple(rows),
-        tuple(_signer(name, end, policy, at) for name, end in signers),
+        tuple(signer_row(name, end, policy, at) for name, end in signers),
         undelivered,
         tuple(bounces),
     )
 
 
-def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
+def signer_row(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
+    """How the signer, or a certificate of its chain, stands at ``at`` (aware UTC)."""
     if end <= at:
         stands = Status.EXPIRED
     elif end - at <= policy.urgent:
@@ -245,7 +246,10 @@ def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow
     return SignerRow(name, str(stands), end, days_left(end, at))
 
 
-def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime) -> ReportRow:
+def row_of(
+    facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime
+) -> ReportRow:
+    """One customer's row at ``at`` (aware UTC)."""
     active, renewal, isolation = facts.active, facts.renewal, facts.isolation
     stands = status(facts, policy, at)
     acts, step = decide_next_step(facts, details, policy, at)
@@ -293,7 +297,7 @@ def decide_next_step(
         opens = opens_at(facts.active, facts.slug, policy)
         return Acts.NOBODY, f"renewal opens {opens:%Y-%m-%d}"
     if renewal.blocked_code is not None:
-        acts = Acts.VENDOR if renewal.blocked_code.startswith(_BY_VENDOR) else Acts.INSTANCE
+        acts = Acts.VENDOR if renewal.blocked_code.startswith(BY_VENDOR) else Acts.INSTANCE
         return acts, details.blocked_message or renewal.blocked_code
     if renewal.received:
         return Acts.INSTANCE, "instance activates the certificate"

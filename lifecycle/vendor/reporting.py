@@ -17,8 +17,12 @@ from lifecycle.vendor.report import (
     BouncedAddress,
     CustomerDetails,
     Report,
+    ReportRow,
+    SignerRow,
     build_report,
     decide_next_step,
+    row_of,
+    signer_row,
 )
 from lifecycle.vendor.undelivered import failing
 
@@ -42,28 +46,46 @@ def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[st
         )
 
 
+def rows_of(
+    session: Session, records: Sequence[store.CustomerRecord], policy: Policy, at: datetime
+) -> list[ReportRow]:
+    """The report's rows of these customers alone, in their order."""
+    return [row_of(facts, details, policy, at) for facts, details in _described(session, records)]
+
+
+def signer_rows(session: Session, policy: Policy, at: datetime) -> list[SignerRow]:
+    """How the signer and the certificates of its chain stand; empty: there is none."""
+    return [signer_row(name, end, policy, at) for name, end in _signers(session)]
+
+
 def _customers(
     session: Session, tags: Sequence[str]
 ) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
-    refused = {row.address for row in session.exec(select(Bounce))}
     records = store.all_records(session, tags=tags, batch=BATCH)
     while batch := list(islice(records, BATCH)):
-        customers = [record.customer for record in batch]
-        contacts = store.contacts_of(session, customers)
-        worn = store.tags_of(session, customers)
-        for record in batch:
-            key = store.key_of(record.customer)
-            others = contacts.get(key, ())
-            addresses = dict.fromkeys((record.customer.email, *others))
-            yield (
-                record.facts,
-                replace(
-                    _details(record),
-                    contacts=others,
-                    bounced=tuple(a for a in addresses if a in refused),
-                    tags=worn.get(key, ()),
-                ),
-            )
+        yield from _described(session, batch)
+
+
+def _described(
+    session: Session, records: Sequence[store.CustomerRecord]
+) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
+    customers = [record.customer for record in records]
+    refused = {row.address for row in session.exec(select(Bounce))}
+    contacts = store.contacts_of(session, customers)
+    worn = store.tags_of(session, customers)
+    for record in records:
+        key = store.key_of(record.customer)
+        others = contacts.get(key, ())
+        addresses = dict.fromkeys((record.customer.email, *others))
+        yield (
+            record.facts,
+            replace(
+                _details(record),
+                contacts=others,
+                bounced=tuple(a for a in addresses if a in refused),
+                tags=worn.get(key, ()),
+            ),
+        )
 
 
 def next_step(record: store.CustomerRecord, policy: Policy, at: datetime) -> tuple[str, str]:
