@@ -253,10 +253,18 @@ class OidcSection(Section):
     issuer: str | None = Field(default=None, pattern=r"^https?://")
     client_id: str | None = None
     client_secret: Secret = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
     roles_claim: str = "groups"
     viewers: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     ca_file: Path | None = None
+
+    @field_validator("scopes")
+    @classmethod
+    def _asks_who_it_is(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        if "openid" not in scopes:
+            raise ValueError("without openid among them the provider does not say who it is")
+        return scopes
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -313,6 +321,12 @@ class Config(Section):
     instance: InstanceSection = InstanceSection()
     base: Path = Path()
     """The folder that relative paths are taken from; set on loading, not in the file."""
+
+    @model_validator(mode="after")
+    def _people_find_back(self) -> Self:
+        if self.oidc.issuer is not None and self.serve.public_url is None:
+            raise ValueError("serve.public_url goes with oidc.issuer: people are sent back there")
+        return self
 
     @field_validator("notify")
     @classmethod
