@@ -29,7 +29,7 @@ from tests.serve.dashboard.crooked_provider import (
 )
 
 TODAY = datetime.now(UTC).replace(microsecond=0)
-"""The honest provider goes by the host's clock."""
+"""When these tests were read; the crooked provider goes by it."""
 
 
 def free_port() -> int:
@@ -74,7 +74,9 @@ def ops(build_ops: BuildOps, honest: str, monkeypatch: pytest.MonkeyPatch) -> Op
     monkeypatch.setenv("OIDC_SECRET", "what the provider knows us by")
     port = free_port()
     secret = 'client_secret = "env:OIDC_SECRET"\n'
-    return build_ops(configured(honest, port, secret), port=port, start=TODAY)
+    # The honest provider goes by the host's clock, which has moved on since this file was read.
+    now = datetime.now(UTC).replace(microsecond=0)
+    return build_ops(configured(honest, port, secret), port=port, start=now)
 
 
 def go_through(visitor: Visitor, sub: str, path: str = "/sign-in/oidc") -> httpx.Response:
