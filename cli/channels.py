@@ -54,7 +54,7 @@ def list_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     Example: pushcert notify list
     """
-    from lifecycle.vendor.notices import ALERTS
+    from lifecycle.vendor.kinds import ALERTS
 
     config = invocation(ctx).config()
     smtp = config.smtp

@@ -414,7 +414,7 @@ def _document(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
         customer, key = record.customer, store.key_of(record.customer)
         contacts = store.contacts_of(session, [customer]).get(key, ())
         refused = store.bounced(session, [customer.email, *contacts])
-        acts, step = next_step(record, side.policy, now)
+        acts, step = next_step(session, record, side.policy, now)
         return {
             **_facts(record, side, now),
             "contacts": list(contacts),

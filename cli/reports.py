@@ -74,7 +74,14 @@ def report(
     wanted, failing = _statuses(status), _statuses(fail_on)
     with invocation(ctx).vendor_side() as side:
         now = side.clock.now()
-        found = reporting.build(side.database, side.policy, moment or now, tags=tag or ())
+        found = reporting.build(
+            side.database,
+            side.policy,
+            moment or now,
+            tags=tag or (),
+            ops=side.config.vendor.ops,
+            now=now,
+        )
         vendor = side.config.vendor.name
     shown = found.only(within=span, statuses=wanted).sorted_by(order)
     if by_whom:

@@ -8,10 +8,10 @@ from datetime import datetime
 from lifecycle.config import Config
 from lifecycle.correspondence import configured_chats, configured_letterhead, configured_mail
 from lifecycle.errors import Refused, refuse
+from lifecycle.vendor.kinds import MAIL, Kind
 from lifecycle.vendor.mail import AddressesRefused, compose
-from lifecycle.vendor.messages import Context, Kind, letter
+from lifecycle.vendor.messages import Context, letter
 from lifecycle.vendor.models import OutboxMessage
-from lifecycle.vendor.outbox import MAIL
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def standing(embedded: Embedded, slug: str) -> Standing:
     """How far the customer's renewal is. Raises ``Refused``: ``customer_unknown``."""
     with embedded.database.reading() as session:
         record = store.load(session, store.customer_by_slug(session, slug))
-        acts, step = next_step(record, embedded.policy, embedded.clock.now())
+        acts, step = next_step(session, record, embedded.policy, embedded.clock.now())
     renewal, active = record.renewal, record.active
     creates = renewal is not None and renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED
     row = None if creates else active

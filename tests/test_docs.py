@@ -17,8 +17,8 @@ from lifecycle.config import Config, Language, load_config
 from lifecycle.errors import Refused
 from lifecycle.policy import configured_policy
 from lifecycle.vendor.facts import Policy, Status
+from lifecycle.vendor.kinds import ALERTS
 from lifecycle.vendor.localised_dates import LANGUAGES
-from lifecycle.vendor.notices import ALERTS
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.toml"

@@ -11,7 +11,8 @@ from sqlmodel import Session, col, select
 from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import OPEN_STATES, Policy, Verdict
-from lifecycle.vendor.messages import DigestLine, DigestSection, DigestTopic, Kind
+from lifecycle.vendor.kinds import MAIL, Kind
+from lifecycle.vendor.messages import DigestLine, DigestSection, DigestTopic
 from lifecycle.vendor.models import (
     AuditEntry,
     Bounce,
@@ -22,7 +23,6 @@ from lifecycle.vendor.models import (
     Renewal,
 )
 from lifecycle.vendor.notices import Notices, digest_key
-from lifecycle.vendor.outbox import MAIL
 from lifecycle.vendor.undelivered import failing
 
 FIRST_LOOKS_BACK = timedelta(days=1)

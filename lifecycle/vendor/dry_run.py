@@ -12,7 +12,7 @@ from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
 from lifecycle.vendor.ladder import current_rung, next_rung_at
-from lifecycle.vendor.models import Bounce, Contact, OutboxMessage
+from lifecycle.vendor.models import Bounce, OutboxMessage
 from lifecycle.vendor.plan import Deliver, Remind, ladder, opens_at, plan
 from lifecycle.vendor.quiet_hours import QuietHours
 from lifecycle.vendor.undelivered import CUSTOMER_PAUSED
@@ -72,8 +72,7 @@ def tell_story(
     with database.reading() as session:
         record = store.load(session, store.customer_by_slug(session, slug))
         customer_id = store.key_of(record.customer)
-        others = session.exec(select(Contact.address).where(Contact.customer_id == customer_id))
-        to = tuple(dict.fromkeys((record.customer.email, *sorted(others))))
+        to = store.addresses_of(session, record.customer)
         rows = session.exec(
             select(OutboxMessage)
             .where(OutboxMessage.customer_id == customer_id)

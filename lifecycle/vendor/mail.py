@@ -179,6 +179,15 @@ class SmtpTransport:
                 raise _by_code(code, f"The mail server did not take the message: {_said(text)}")
         return refused
 
+    def check(self) -> None:
+        """Connects and logs in as for a message, and sends none.
+
+        Raises:
+            Unavailable: it does not work just now (``ServerDown``).
+        """
+        with self._session() as smtp:
+            smtp.noop()
+
     def _open_envelope(
         self, smtp: smtplib.SMTP, message: EmailMessage
     ) -> tuple[RefusedAddress, ...]:

@@ -22,6 +22,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.vendor.facts import OPEN_STATES
+from lifecycle.vendor.kinds import MAIL, TO_CUSTOMERS, URGES_CUSTOMER, Kind
 from lifecycle.vendor.mail import (
     AddressesRefused,
     Attachment,
@@ -30,7 +31,7 @@ from lifecycle.vendor.mail import (
     ServerDown,
     compose,
 )
-from lifecycle.vendor.messages import Kind, request_filename
+from lifecycle.vendor.messages import request_filename
 from lifecycle.vendor.models import Bounce, Certificate, Customer, OutboxMessage, Renewal
 from lifecycle.vendor.quiet_hours import QuietHours
 from lifecycle.vendor.undelivered import (
@@ -52,14 +53,10 @@ here a message that is out of date is withdrawn, and one that is not is better l
 a mail server that is down for a week must not cost anybody the reminder of that week."""
 
 BOUNDARY = "mail.sent"
-MAIL = "mail"
-"""The channel of every row that goes to addresses."""
 
-_URGES_CUSTOMER = frozenset({Kind.DELIVERY, Kind.REMINDER})
 _URGES_OPS = frozenset({Kind.OPS_REMINDER})
 _ABOUT_SIGNER = frozenset({Kind.SIGNER_EXPIRY})
-_NOT_TO_THE_PAUSED = _URGES_CUSTOMER | _URGES_OPS | {Kind.FULFILLED}
-_TO_CUSTOMERS = _URGES_CUSTOMER | {Kind.FULFILLED}
+_NOT_TO_THE_PAUSED = TO_CUSTOMERS | _URGES_OPS
 
 
 class ChatTransport(Protocol):
@@ -268,7 +265,7 @@ class _Run:
         return lambda: transport.send(message)
 
     def _quiet_until(self, session: Session, row: OutboxMessage) -> datetime | None:
-        if self.quiet is None or row.kind not in _TO_CUSTOMERS:
+        if self.quiet is None or row.kind not in TO_CUSTOMERS:
             return None
         until = self.quiet.until(self.now)
         if until is None:
@@ -357,14 +354,14 @@ def _out_of_date(
             return CUSTOMER_GONE
         if customer.paused_at is not None:
             return CUSTOMER_PAUSED
-    urges = row.kind in _URGES_CUSTOMER or row.kind in _URGES_OPS
+    urges = row.kind in URGES_CUSTOMER or row.kind in _URGES_OPS
     if urges and renewal is not None and renewal.state not in OPEN_STATES:
         return RENEWAL_ENDED
     return SUPERSEDED if _has_successor(session, row) else None
 
 
 def _has_successor(session: Session, row: OutboxMessage) -> bool:
-    groups = (_URGES_CUSTOMER, _URGES_OPS, _ABOUT_SIGNER)
+    groups = (URGES_CUSTOMER, _URGES_OPS, _ABOUT_SIGNER)
     group = next((group for group in groups if row.kind in group), None)
     if group is None:
         return False

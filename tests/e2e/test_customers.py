@@ -199,13 +199,14 @@ def test_the_doctor_sees_what_the_registry_knows(vendor: Vendor) -> None:
     assert found.exit_code == 4
     lines = {line["what"]: line for line in json.loads(found.stdout)}
     for what, words in {
-        "contacts": "it@acme.example has been refused since 2027-01-01",
+        "contacts": "it@acme.example (acme) has been refused since 2027-01-01",
         "scheduler": "2020-01-01",
         "evidence key": "open to others",
     }.items():
         assert not lines[what]["well"]
         assert words in lines[what]["message"]
         assert "`" in lines[what]["remedy"]
+    assert "`pushcert customer edit acme --email ADDRESS`" in lines["contacts"]["remedy"]
     assert lines["Apple Accounts"]["notice"]
     assert lines["Apple Accounts"]["well"]
     assert lines["disk"]["well"]
