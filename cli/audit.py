@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import AsJson, console, invocation, print_json
 from lifecycle.errors import AttentionNeeded
 
@@ -22,7 +23,10 @@ def register(app: typer.Typer) -> None:
 @audit.command("list")
 def list_entries(
     ctx: typer.Context,
-    customer: Annotated[str | None, typer.Option("--customer", help="Only this slug.")] = None,
+    customer: Annotated[
+        str | None,
+        typer.Option("--customer", help="Only this slug.", autocompletion=completion.slugs),
+    ] = None,
     last: Annotated[int, typer.Option("--last", min=1, help="How many entries.")] = 50,
     as_json: AsJson = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import (
     AsJson,
     actor,
@@ -59,7 +60,12 @@ def import_customers(
         typer.Option("--bad-rows", help="Write the bad lines with their reasons to this CSV."),
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="csv or json; else by the file's ending.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="csv or json; else by the file's ending.",
+            autocompletion=completion.words(*FORMATS),
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -171,14 +177,20 @@ def _write_bad_rows(file: Path | None, rows: Sequence[BadRow]) -> None:
 
 def export(
     ctx: typer.Context,
-    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    form: Annotated[
+        str,
+        typer.Option("--format", help="csv or json.", autocompletion=completion.words(*FORMATS)),
+    ] = "csv",
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
     certificates: Annotated[
         Path | None,
         typer.Option("--certificates", help="Also put the active certificates in this folder."),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="Only with this tag; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Off-boarded customers as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,

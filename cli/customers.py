@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import customer_files, invitations
+from cli import completion, customer_files, invitations
 from cli.invocation import AsJson, actor, console, invocation, print_json, read_file
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 customer = typer.Typer(
     no_args_is_help=True, help="The registry of customers. Example: pushcert customer list"
 )
-Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+Slug = Annotated[str, typer.Argument(help="The customer's slug.", autocompletion=completion.slugs)]
+NewSlug = Annotated[str, typer.Argument(help="The customer's slug: a short name for commands.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +37,7 @@ def register(app: typer.Typer) -> None:
 @customer.command()
 def add(
     ctx: typer.Context,
-    slug: Slug,
+    slug: NewSlug,
     name: Annotated[str, typer.Option("--name", help="As people know the customer.")],
     email: Annotated[str, typer.Option("--email", help="Who gets requests and reminders.")],
     apple_account: Annotated[
@@ -51,10 +52,18 @@ def add(
         list[str] | None, typer.Option("--contact", help="A further address; repeatable.")
     ] = None,
     language: Annotated[
-        str | None, typer.Option("--language", help="Of messages: en, de, fr, es or ja.")
+        str | None,
+        typer.Option(
+            "--language",
+            help="Of messages: en, de, fr, es or ja.",
+            autocompletion=completion.languages,
+        ),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="To pick many at once; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="To pick many at once; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     note: Annotated[str | None, typer.Option("--note", help="For ops alone.")] = None,
     as_json: AsJson = False,
@@ -93,10 +102,16 @@ def list_customers(
     ctx: typer.Context,
     everyone: Annotated[bool, typer.Option("--all", help="Off-boarded customers as well.")] = False,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="Only with this tag; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     of_status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only of this status; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--status", help="Only of this status; repeatable.", autocompletion=completion.statuses
+        ),
     ] = None,
     search: Annotated[
         str | None, typer.Option("--search", help="Only whose slug, name or address has this.")
@@ -173,9 +188,15 @@ def show(ctx: typer.Context, slug: Slug, as_json: AsJson = False) -> None:
         )
 
 
-Slugs = Annotated[list[str] | None, typer.Argument(help="The customers' slugs.")]
+Slugs = Annotated[
+    list[str] | None,
+    typer.Argument(help="The customers' slugs.", autocompletion=completion.slugs),
+]
 WithTag = Annotated[
-    list[str] | None, typer.Option("--with-tag", help="Everybody with this tag; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--with-tag", help="Everybody with this tag; repeatable.", autocompletion=completion.tags
+    ),
 ]
 
 
@@ -267,12 +288,21 @@ def edit(
         str | None, typer.Option("--apple-account", help="Owns the certificate; '' for unknown.")
     ] = None,
     language: Annotated[
-        str | None, typer.Option("--language", help="en, de, fr, es or ja; '' for the vendor's.")
+        str | None,
+        typer.Option(
+            "--language",
+            help="en, de, fr, es or ja; '' for the vendor's.",
+            autocompletion=completion.languages,
+        ),
     ] = None,
     note: Annotated[str | None, typer.Option("--note", help="For ops alone; '' for none.")] = None,
-    add_tag: Annotated[list[str] | None, typer.Option("--add-tag", help="Repeatable.")] = None,
+    add_tag: Annotated[
+        list[str] | None,
+        typer.Option("--add-tag", help="Repeatable.", autocompletion=completion.tags),
+    ] = None,
     remove_tag: Annotated[
-        list[str] | None, typer.Option("--remove-tag", help="Repeatable.")
+        list[str] | None,
+        typer.Option("--remove-tag", help="Repeatable.", autocompletion=completion.tags),
     ] = None,
     add_contact: Annotated[
         list[str] | None, typer.Option("--add-contact", help="A further address; repeatable.")
@@ -302,7 +332,7 @@ def edit(
     if wanted == registry.Changes():
         raise typer.BadParameter("say what to change, such as --language de")
     with invocation(ctx).vendor_side() as side:
-        opened = side.database.reading if dry_run else side.database.transaction
+        opened = side.database.trial if dry_run else side.database.transaction
         with opened() as session:
             chosen = choose(session, slugs, with_tag, everyone=everyone)
             if len(chosen) > 1 and (name is not None or email is not None):

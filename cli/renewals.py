@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import (
     AsJson,
     actor,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lifecycle.wire.messages import SignedRequest
 
 PORTAL = "https://identity.apple.com/pushcert"
-Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+Slug = Annotated[str, typer.Argument(help="The customer's slug.", autocompletion=completion.slugs)]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +38,12 @@ def register(app: typer.Typer) -> None:
 def renew(
     ctx: typer.Context,
     slug: Slug,
-    reason: Annotated[str, typer.Option("--reason", help="Why; goes to the audit log.")] = "manual",
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", help="Why; goes to the audit log.", autocompletion=completion.reasons
+        ),
+    ] = "manual",
     apple_account: Annotated[
         str | None,
         typer.Option("--apple-account", help="With the reason apple_account_changed: the new one."),

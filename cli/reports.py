@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import console, invocation, write_file
 from lifecycle.errors import AttentionNeeded
 
@@ -31,10 +32,20 @@ def report(
         str | None, typer.Option("--within", help="Only what ends within this time, e.g. 60d.")
     ] = None,
     status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only this status; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--status",
+            help="Only this status; may be repeated.",
+            autocompletion=completion.statuses,
+        ),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="table, json, csv, html, ics or prometheus.")
+        str,
+        typer.Option(
+            "--format",
+            help="table, json, csv, html, ics or prometheus.",
+            autocompletion=completion.words(*FORMATS),
+        ),
     ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
@@ -42,10 +53,18 @@ def report(
         str | None, typer.Option("--at", help="As it will stand on this date, YYYY-MM-DD.")
     ] = None,
     order: Annotated[
-        str, typer.Option("--sort", help="urgency, expiry, customer, account or status.")
+        str,
+        typer.Option(
+            "--sort",
+            help="urgency, expiry, customer, account or status.",
+            autocompletion=completion.words("urgency", "expiry", "customer", "account", "status"),
+        ),
     ] = "urgency",
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="Only with this tag; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     by_whom: Annotated[
         bool,
@@ -53,7 +72,11 @@ def report(
     ] = False,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option("--fail-on", help="Exit code 4 if anybody has this status; repeatable."),
+        typer.Option(
+            "--fail-on",
+            help="Exit code 4 if anybody has this status; repeatable.",
+            autocompletion=completion.statuses,
+        ),
     ] = None,
 ) -> None:
     """Says whose push certificate ends when, and what is stuck and why.

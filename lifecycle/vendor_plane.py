@@ -18,6 +18,7 @@ from lifecycle.vendor.desk import Desk
 from lifecycle.vendor.outbox import DeliverySummary
 from lifecycle.vendor.revocation import OcspGateway
 from lifecycle.vendor.signers import remind_of_signer
+from lifecycle.vendor.telling import TELLS
 from lifecycle.vendor.worker import InstanceGateway, TickSummary, Worker
 from lifecycle.vendor_side import VendorSide
 
@@ -83,7 +84,17 @@ class VendorPlane(VendorSide):
         Raises:
             Unavailable: the vendor's database cannot be used.
         """
-        work = self.worker.tick(stop=stop)
+        return self._told(self.worker.tick(stop=stop))
+
+    def remind(self) -> Tick:
+        """Tells everybody what they are to be told now, and does nothing else that is owed.
+
+        Raises:
+            Unavailable: the vendor's database cannot be used.
+        """
+        return self._told(self.worker.tick(only=TELLS))
+
+    def _told(self, work: TickSummary) -> Tick:
         remind_of_signer(self.database, self.policy.ladder, self.notices, self.clock.now())
         self.write_digest()
         return Tick(work, self.send_mail())

@@ -94,8 +94,7 @@ def import_customers(
         BadRows: rows are bad and ``keep_going`` is off; nothing was imported.
     """
     outcome = ImportOutcome()
-    # What a reading session has written is thrown away at its end.
-    opened = database.reading if dry_run else database.transaction
+    opened = database.trial if dry_run else database.transaction
     with opened() as session:
         work = _Import(session, read_certificate, update, at, actor, outcome)
         for batch in _batches(rows):

@@ -63,20 +63,34 @@ def write_digest(
     if day is None:
         return False
     with database.reading() as session:
-        key = OutboxMessage.dedupe_key == digest_key(day)
-        if session.exec(select(OutboxMessage.id).where(key)).first() is not None:
-            return False
-        before = session.exec(
-            select(OutboxMessage.created_at)
-            .where(OutboxMessage.kind == Kind.DIGEST, OutboxMessage.channel == MAIL)
-            .order_by(col(OutboxMessage.id).desc())
-            .limit(1)
-        ).first()
-    since = now - FIRST_LOOKS_BACK if before is None else before
+        if _is_told(session, day):
+            return False  # as nearly always: nobody has to wait for a lock
     with database.transaction() as session:
-        sections = changes(session, policy, since, now)
-        notices.digest(session, day, sections, now)
+        return tell_digest(session, policy, notices, schedule, now)
+
+
+def tell_digest(
+    session: Session, policy: Policy, notices: Notices, schedule: DigestSchedule, now: datetime
+) -> bool:
+    """The same in a transaction that is open."""
+    day = schedule.due(now)
+    if day is None or _is_told(session, day):
+        return False
+    before = session.exec(
+        select(OutboxMessage.created_at)
+        .where(OutboxMessage.kind == Kind.DIGEST, OutboxMessage.channel == MAIL)
+        .order_by(col(OutboxMessage.id).desc())
+        .limit(1)
+    ).first()
+    since = now - FIRST_LOOKS_BACK if before is None else before
+    sections = changes(session, policy, since, now)
+    notices.digest(session, day, sections, now)
     return bool(sections)
+
+
+def _is_told(session: Session, day: str) -> bool:
+    key = OutboxMessage.dedupe_key == digest_key(day)
+    return session.exec(select(OutboxMessage.id).where(key)).first() is not None
 
 
 def changes(

@@ -220,14 +220,14 @@ class _Run:
             return None  # another process has seen to it
         renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
         customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
-        why = _out_of_date(session, row, customer, renewal)
+        why = out_of_date(session, row)
         if why == CUSTOMER_PAUSED:
             self._put_by(session, row)
             return None
         if why is not None:
             self._withdraw(session, row, why)
             return None
-        until = self._quiet_until(session, row)
+        until = quiet_until(session, row, self.quiet, self.now)
         if until is not None:
             row.next_attempt_at = until
             session.add(row)
@@ -263,19 +263,6 @@ class _Run:
             attachment = Attachment(request_filename(customer.slug), renewal.request)
         message = compose(row, attachment, sender=self.sender, vendor=self.vendor)
         return lambda: transport.send(message)
-
-    def _quiet_until(self, session: Session, row: OutboxMessage) -> datetime | None:
-        if self.quiet is None or row.kind not in TO_CUSTOMERS:
-            return None
-        until = self.quiet.until(self.now)
-        if until is None:
-            return None
-        ends = session.exec(
-            select(Certificate.not_after).where(
-                Certificate.customer_id == row.customer_id, Certificate.state == "active"
-            )
-        ).first()
-        return None if ends is not None and self.now < ends <= until else until
 
     def _put_by(self, session: Session, row: OutboxMessage) -> None:
         """Nothing goes to a paused customer; what was owed is owed again after the pause.
@@ -346,9 +333,27 @@ def _unflag(session: Session, addresses: Iterable[str]) -> None:
     session.exec(delete(Bounce).where(col(Bounce.address).in_(list(addresses))))
 
 
-def _out_of_date(
-    session: Session, row: OutboxMessage, customer: Customer | None, renewal: Renewal | None
-) -> str | None:
+def quiet_until(
+    session: Session, row: OutboxMessage, quiet: QuietHours | None, now: datetime
+) -> datetime | None:
+    """Until when a message waits for the end of the quiet; None where it need not."""
+    if quiet is None or row.kind not in TO_CUSTOMERS:
+        return None
+    until = quiet.until(now)
+    if until is None:
+        return None
+    ends = session.exec(
+        select(Certificate.not_after).where(
+            Certificate.customer_id == row.customer_id, Certificate.state == "active"
+        )
+    ).first()
+    return None if ends is not None and now < ends <= until else until
+
+
+def out_of_date(session: Session, row: OutboxMessage) -> str | None:
+    """Why a message is not sent although its time has come; None where it is."""
+    renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
+    customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
     if customer is not None and row.kind in _NOT_TO_THE_PAUSED:
         if customer.offboarded_at is not None:
             return CUSTOMER_GONE
