@@ -8,6 +8,7 @@ import typer
 
 from cli import completion
 from cli.invocation import AsJson, console, invocation, print_json
+from cli.progress import working
 from lifecycle.errors import AttentionNeeded
 
 audit = typer.Typer(
@@ -80,7 +81,8 @@ def verify(
     """
     from lifecycle.vendor.audit import verify_log
 
-    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+    opened = invocation(ctx).vendor_side()
+    with opened as side, side.database.reading() as session, working("Checking the log"):
         outcome = verify_log(session, expect=expect)
     if as_json:
         print_json(

@@ -12,6 +12,7 @@ import typer
 
 from cli import completion
 from cli.invocation import console, invocation, write_file
+from cli.progress import working
 from lifecycle.errors import AttentionNeeded
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def report(
         raise typer.BadParameter(f"with --who, --format is one of {', '.join(WHO_FORMATS)}")
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
-    with invocation(ctx).vendor_side() as side:
+    with invocation(ctx).vendor_side() as side, working("Reading the registry"):
         now = side.clock.now()
         found = reporting.build(
             side.database,
@@ -116,7 +117,12 @@ def report(
 
         print_report(shown, console() if out is None else None, out)
     else:
-        _write(_pieces(shown, form, vendor, now), out)
+        with working("Writing the report"):
+            text = "".join(_pieces(shown, form, vendor, now))
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            write_file(out, text.encode())
     hit = sorted({row.slug for row in found.rows if row.status in failing})
     if hit:
         raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {', '.join(hit)}.")
@@ -142,14 +148,6 @@ def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[st
             from lifecycle.vendor.report_metrics import as_metrics_text
 
             return (as_metrics_text(shown),)
-
-
-def _write(pieces: Iterable[str], out: Path | None) -> None:
-    if out is None:
-        for piece in pieces:
-            sys.stdout.write(piece)
-    else:
-        write_file(out, "".join(pieces).encode())
 
 
 def _span(text: str | None) -> timedelta | None:

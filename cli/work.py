@@ -10,6 +10,7 @@ import typer
 
 from cli import completion
 from cli.invocation import AsJson, Invocation, console, invocation, print_json
+from cli.progress import track, working
 from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
 from lifecycle.wording import counted
 
@@ -63,8 +64,9 @@ def verify(
         verify_all(invocation(ctx), since=since, resume=resume, as_json=as_json)
         return
     with invocation(ctx).embedded() as embedded:
-        outcomes = [embedded.verify(slug) for slug in slugs or ()]
-        embedded.send_mail()
+        outcomes = [embedded.verify(slug) for slug in track(slugs or [], "Verifying")]
+        with working("Sending messages"):
+            embedded.send_mail()
     show_verdicts(outcomes, as_json)
 
 
@@ -133,13 +135,15 @@ def remind(
         from lifecycle.turns import one_tick
 
         with opened.vendor_plane() as plane, one_tick(plane.config):
-            _finish(plane.remind(), as_json, only_messages=True)
+            with working("Working") as update:
+                done = plane.remind(watch=update)
+            _finish(done, as_json, only_messages=True)
 
 
 def _preview(opened: Invocation, as_json: bool) -> None:
     from lifecycle.vendor.dry_run import explain
 
-    with opened.vendor_side() as side:
+    with opened.vendor_side() as side, working("Reading the registry"):
         letters = side.preview()
         everybody = list(explain(side.database, side.policy, side.clock.now()))
     if as_json:
@@ -221,7 +225,9 @@ def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
     from lifecycle.turns import one_tick
 
     with invocation(ctx).vendor_plane() as plane, one_tick(plane.config):
-        _finish(plane.tick(), as_json)
+        with working("Working") as update:
+            done = plane.tick(watch=update)
+        _finish(done, as_json)
 
 
 def _finish(done: Tick, as_json: bool, *, only_messages: bool = False) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.boundary import Unobserved, Watch, WriteObserver, ignore
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.policy import configured_policy
@@ -68,7 +68,7 @@ class VendorSide:
         """Closes the database."""
         self.database.close()
 
-    def send_mail(self) -> DeliverySummary:
+    def send_mail(self, watch: Watch = ignore) -> DeliverySummary:
         """Sends what waits in the outbox; without a mail server it goes on waiting.
 
         One process of a deployment sends at a time: a message that two find in the outbox at
@@ -97,6 +97,7 @@ class VendorSide:
                 chats=chats,
                 quiet=configured_quiet_hours(self.config),
                 observer=self.observer,
+                watch=watch,
             )
 
     def write_digest(self) -> None:

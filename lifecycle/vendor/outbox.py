@@ -19,7 +19,7 @@ from typing import Protocol
 from sqlmodel import Session, col, delete, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.boundary import Unobserved, Watch, WriteObserver, ignore
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.vendor.facts import OPEN_STATES
 from lifecycle.vendor.kinds import MAIL, TO_CUSTOMERS, URGES_CUSTOMER, Kind
@@ -100,6 +100,7 @@ def deliver_due(
     chats: Mapping[str, ChatTransport] | None = None,
     quiet: QuietHours | None = None,
     observer: WriteObserver | None = None,
+    watch: Watch = ignore,
     stop: Callable[[], bool] = lambda: False,
 ) -> DeliverySummary:
     """Sends every row whose time has come, oldest first.
@@ -126,6 +127,7 @@ def deliver_due(
         chats: vendor ops' chat channels, by name.
         quiet: when customers are to be left alone.
         observer: told just before and just after a message is handed over.
+        watch: told how far it is.
         stop: asked between rows; True ends the run.
 
     Raises:
@@ -145,10 +147,11 @@ def deliver_due(
     )
     with transactions() as session:
         due = sorted(row_id for row_id in session.exec(due_statement(now)) if row_id is not None)
-    for row_id in due:
+    for number, row_id in enumerate(due, 1):
         if stop():
             break
         run.send(row_id)
+        watch(number, f"Sending messages, of {len(due):,}")
     return summary
 
 

@@ -15,6 +15,7 @@ from typing import Protocol, get_args
 import structlog
 from sqlmodel import Session
 
+from lifecycle.boundary import Watch, ignore
 from lifecycle.clock import Clock
 from lifecycle.errors import InternalFault, PushcertError, Unavailable
 from lifecycle.pki.revocation import RevocationStatus
@@ -128,6 +129,7 @@ class Worker:
         batch: int = 100,
         only: frozenset[type[Action]] = ACTIONS,
         stop: Callable[[], bool] = lambda: False,
+        watch: Watch = ignore,
     ) -> TickSummary:
         """Does everything that is owed now, once.
 
@@ -135,6 +137,7 @@ class Worker:
             batch: how many due customers are fetched at a time.
             only: of what is owed, these kinds of action; the rest stays owed.
             stop: asked before each customer; True ends the tick after the one in hand.
+            watch: told how far it is.
 
         Raises:
             Unavailable: the database cannot be used.
@@ -153,6 +156,7 @@ class Worker:
                     break
                 looked_at.add(customer_id)
                 summary.customers += 1
+                watch(summary.customers, "Looking at customers")
                 try:
                     self._serve(customer_id, summary, only)
                 except Unavailable:
