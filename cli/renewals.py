@@ -172,7 +172,7 @@ def upload(
 
     Example: pushcert upload acme 'MDM_ Example_Certificate.pem'
     """
-    from cli.renewal_dialogue import document_of
+    from cli.renewal_words import document_of
     from lifecycle import renewing
 
     data = read_file(file)

@@ -74,9 +74,13 @@ class VendorPlane(VendorSide):
             self.notices,
         )
 
-    def desk(self, slug: str) -> Desk:
-        """The vendor's side of the link for this customer."""
-        return Desk(self.database, slug, self.clock, self.trust, self.notices)
+    def desk(self, slug: str, operator: str | None = None) -> Desk:
+        """The vendor's side of the link for this customer.
+
+        Args:
+            operator: who of vendor ops speaks for the instance, for the audit log.
+        """
+        return Desk(self.database, slug, self.clock, self.trust, self.notices, operator=operator)
 
     def tick(self, *, stop: Callable[[], bool] = lambda: False, watch: Watch = ignore) -> Tick:
         """Does everything that is owed now, and sends the mail.

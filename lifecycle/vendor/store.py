@@ -35,6 +35,7 @@ from lifecycle.vendor.models import (
     OutboxMessage,
     Renewal,
     Signer,
+    TokenClaim,
 )
 
 ACTIVE = "active"
@@ -394,6 +395,12 @@ def addresses_of(session: Session, customer: Customer) -> tuple[str, ...]:
     """Everybody who gets a customer's messages, the main address first."""
     others = contacts_of(session, [customer]).get(key_of(customer), ())
     return tuple(dict.fromkeys((customer.email, *others)))
+
+
+def count_tokens(session: Session, customer: Customer) -> int:
+    """How many device tokens the customer's instance has told of, by their fingerprints."""
+    of = TokenClaim.customer_id == customer.id
+    return session.exec(select(func.count()).select_from(TokenClaim).where(of)).one()
 
 
 def bounced(session: Session, addresses: Iterable[str]) -> list[Bounce]:
