@@ -87,7 +87,8 @@ class _Shown:
         with self._lock:
             if self._over:
                 return
-            bar.add_task(self._what, total=self._total, completed=self._done, so_far="")
+            so_far = f"{self._done:,}" if self._done else ""
+            bar.add_task(self._what, total=self._total, completed=self._done, so_far=so_far)
             bar.start()
             self._bar = bar
 

@@ -106,6 +106,13 @@ def renew(
                 console().print(f"No renewal of {slug} was open.", markup=False)
             else:
                 console().print(f"Renewal {number} of {slug} is cancelled.", markup=False)
+                after = renewing.standing(embedded, slug)
+                if after.acts != "nobody":
+                    console().print(
+                        f"Next: {after.next_step}; `pushcert customer pause {slug}` keeps it from"
+                        " that.",
+                        markup=False,
+                    )
             return
         notes = renewing.start(embedded, slug, why, actor=actor(), apple_account=apple_account)
         for note in notes:

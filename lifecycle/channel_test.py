@@ -67,7 +67,8 @@ def send_test(config: Config, channel: str, to: str | None, now: datetime) -> Se
         html=text.html,
         created_at=now,
     )
-    message = compose(row, None, sender=config.smtp.sender, vendor=head.vendor)
+    smtp = config.smtp
+    message = compose(row, None, sender=smtp.sender, vendor=head.vendor, reply_to=smtp.reply_to)
     refused = transport.send(message)
     if refused:
         raise AddressesRefused(refused)

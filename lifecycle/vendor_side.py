@@ -94,6 +94,7 @@ class VendorSide:
                 self.clock.now(),
                 sender=self.config.smtp.sender,
                 vendor=self.config.vendor.name,
+                reply_to=self.config.smtp.reply_to,
                 chats=chats,
                 quiet=configured_quiet_hours(self.config),
                 observer=self.observer,

@@ -97,6 +97,7 @@ def deliver_due(
     *,
     sender: str,
     vendor: str,
+    reply_to: str | None = None,
     chats: Mapping[str, ChatTransport] | None = None,
     quiet: QuietHours | None = None,
     observer: WriteObserver | None = None,
@@ -124,6 +125,7 @@ def deliver_due(
         transport: takes the mail; None: it goes on waiting.
         now: aware UTC; the whole run counts as this instant.
         sender, vendor: address and name that the messages come from.
+        reply_to: where answers go; None: to the sender.
         chats: vendor ops' chat channels, by name.
         quiet: when customers are to be left alone.
         observer: told just before and just after a message is handed over.
@@ -140,6 +142,7 @@ def deliver_due(
         now,
         sender,
         vendor,
+        reply_to,
         chats or {},
         quiet,
         observer or Unobserved(),
@@ -186,6 +189,7 @@ class _Run:
     now: datetime
     sender: str
     vendor: str
+    reply_to: str | None
     chats: Mapping[str, ChatTransport]
     quiet: QuietHours | None
     observer: WriteObserver
@@ -264,7 +268,9 @@ class _Run:
         attachment = None
         if row.attach_request and customer is not None and renewal is not None and renewal.request:
             attachment = Attachment(request_filename(customer.slug), renewal.request)
-        message = compose(row, attachment, sender=self.sender, vendor=self.vendor)
+        message = compose(
+            row, attachment, sender=self.sender, vendor=self.vendor, reply_to=self.reply_to
+        )
         return lambda: transport.send(message)
 
     def _put_by(self, session: Session, row: OutboxMessage) -> None:

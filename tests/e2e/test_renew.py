@@ -450,6 +450,7 @@ def test_cancelling_asks_and_twice_is_once(customer: Desk) -> None:
     talk.sendline("yes")
     talk.expect("is cancelled")
     assert ended(talk) == 0
+    assert "keeps it from that" not in (talk.before or ""), "acme is not due"
     assert customer.open_renewals() == 0
     assert customer.json("renew", "acme", "--cancel") == {"slug": "acme", "cancelled": None}
     cancelled = customer.json("audit", "list", "--customer", "acme")

@@ -461,3 +461,11 @@ def test_a_check_logs_in_and_sends_nothing(mailbox: Mailbox, tls: Tls) -> None:
         with pytest.raises(ServerDown, match="cannot be used"):
             replace(right, ca_file=None).check()
     assert mailbox.taken == []
+
+
+def test_answers_go_where_the_vendor_wants_them() -> None:
+    message = compose(row(), None, sender="a@v.example", vendor="V", reply_to="help@v.example")
+    assert message["Reply-To"] == "help@v.example"
+    assert compose(row(), None, sender="a@v.example", vendor="V")["Reply-To"] is None
+    with pytest.raises(Refused, match="reply_to"):
+        compose(row(), None, sender="a@v.example", vendor="V", reply_to="help@v.example\r\nBcc: x")
