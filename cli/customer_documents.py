@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from lifecycle.vendor.store import CustomerRecord
     from lifecycle.vendor_side import VendorSide
+
+BATCH = 500
 
 
 def document_of(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
@@ -104,6 +106,46 @@ def facts_of(record: CustomerRecord, side: VendorSide, now: datetime) -> dict[st
             "concluded_at": None if check.concluded_at is None else check.concluded_at.isoformat(),
         },
     }
+
+
+def add_words(session: Session, documents: Sequence[dict[str, Any]]) -> None:
+    """Adds tags and contacts to documents of ``facts_of``, with few queries for many."""
+    from sqlmodel import col, select
+
+    from lifecycle.vendor import store
+    from lifecycle.vendor.models import Customer
+
+    for start in range(0, len(documents), BATCH):
+        batch = documents[start : start + BATCH]
+        slugs = [document["slug"] for document in batch]
+        customers = session.exec(select(Customer).where(col(Customer.slug).in_(slugs))).all()
+        keys = {customer.slug: store.key_of(customer) for customer in customers}
+        tags, contacts = store.tags_of(session, customers), store.contacts_of(session, customers)
+        for document in batch:
+            key = keys[document["slug"]]
+            document["contacts"] = list(contacts.get(key, ()))
+            document["tags"] = list(tags.get(key, ()))
+
+
+def print_list(documents: Sequence[dict[str, Any]], out: Console) -> None:
+    """What ``customer list`` prints: a line for each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from cli.report_table import STYLES
+
+    table = Table("slug", "name", "status", "expires", "Apple Account", box=None)
+    for one in documents:
+        certificate = one["certificate"]
+        stands = "off-boarded" if one["offboarded_at"] else one["status"]
+        table.add_row(
+            Text(one["slug"], overflow="fold"),
+            Text(one["name"]),
+            Text(stands, style=STYLES.get(stands, "dim")),
+            "" if certificate is None else certificate["not_after"][:10],
+            Text(one["apple_account"] or "unknown"),
+        )
+    out.print(table)
 
 
 def print_customer(document: dict[str, Any], out: Console) -> None:

@@ -8,8 +8,9 @@ import typer
 
 from cli import completion, customer_changes, customer_files, invitations
 from cli.customer_changes import Slug
-from cli.customer_documents import document_of, facts_of
+from cli.customer_documents import add_words, document_of, facts_of, print_list
 from cli.invocation import AsJson, actor, console, invocation, print_json
+from cli.progress import working
 
 if TYPE_CHECKING:
     pass
@@ -116,8 +117,6 @@ def list_customers(
 
     Example: pushcert customer list --tag region:emea --json
     """
-    from rich.table import Table
-
     from lifecycle.vendor import store
     from lifecycle.vendor.facts import Status
     from lifecycle.vendor.plan import status
@@ -125,32 +124,27 @@ def list_customers(
     for given in of_status or ():
         if given not in set(Status):
             raise typer.BadParameter(f"a status is one of {', '.join(Status)}")
-    table = Table("slug", "name", "status", "expires", "Apple Account", box=None)
-    documents = []
-    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+    with (
+        invocation(ctx).vendor_side() as side,
+        side.database.reading() as session,
+        working("Reading the registry"),
+    ):
         now = side.clock.now()
+        shown = []
         for record in store.all_records(session, offboarded=everyone, tags=tag or ()):
-            row, active = record.customer, record.active
+            row = record.customer
             stands = status(record.facts, side.policy, now)
             if of_status and (row.offboarded_at is not None or stands not in of_status):
                 continue
             words = f"{row.slug} {row.name} {row.email} {row.apple_account or ''}".lower()
-            if search and search.lower() not in words:
-                continue
-            if as_json:
-                documents.append(facts_of(record, side, now))
-                continue
-            table.add_row(
-                row.slug,
-                row.name,
-                "off-boarded" if row.offboarded_at else stands,
-                "" if active is None else f"{active.not_after:%Y-%m-%d}",
-                row.apple_account or "unknown",
-            )
+            if not search or search.lower() in words:
+                shown.append(facts_of(record, side, now))
+        if as_json:
+            add_words(session, shown)
     if as_json:
-        print_json(documents)
+        print_json(shown)
     else:
-        console().print(table)
+        print_list(shown, console())
 
 
 @customer.command()

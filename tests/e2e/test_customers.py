@@ -75,6 +75,19 @@ def test_many_are_changed_at_once_and_the_audit_log_says_what_from_and_to(vendor
     assert entry["detail"] == {"language": [None, "ja"], "tags": [["region:emea"], []]}
 
 
+def test_the_list_has_tags_and_contacts_for_scripts_and_takes_no_name_for_markup(
+    vendor: Vendor,
+) -> None:
+    vendor.done("customer", "edit", "acme", "--add-contact", "ann@acme.example", "--add-tag", "x")
+    vendor.done("customer", "edit", "birch", "--name", "Birch [bold]& [/nothing] Co")
+    listed = {row["slug"]: row for row in vendor.json("customer", "list")}
+    assert (listed["acme"]["tags"], listed["acme"]["contacts"]) == (["x"], ["ann@acme.example"])
+    assert (listed["birch"]["tags"], listed["birch"]["contacts"]) == ([], [])
+    assert "Birch [bold]& [/nothing] Co" in vendor.done("customer", "list")
+    shown = vendor.done("customer", "show", "birch")
+    assert "Birch [bold]& [/nothing] Co" in shown
+
+
 def test_a_dry_run_of_an_edit_changes_nothing(vendor: Vendor) -> None:
     assert "Would change 3" in vendor.done(
         "customer", "edit", "--all", "--note", "migrated", "--dry-run"
