@@ -204,22 +204,24 @@ def edit(
             altered[name] = [old, new]
             setattr(customer, name, new)
     customer_id = store.key_of(customer)
-    altered |= _alter_words(
-        session,
-        "tags",
-        store.tags_of(session, [customer]).get(customer_id, ()),
-        (changes.add_tags, changes.remove_tags),
-        lambda tag: CustomerTag(customer_id=customer_id, tag=tag),
-        lambda tag: (tag, customer_id),
-    )
-    altered |= _alter_words(
-        session,
-        "contacts",
-        store.contacts_of(session, [customer]).get(customer_id, ()),
-        (changes.add_contacts, changes.remove_contacts),
-        lambda address: Contact(customer_id=customer_id, address=address),
-        lambda address: (customer_id, address),
-    )
+    if changes.add_tags or changes.remove_tags:
+        altered |= _alter_words(
+            session,
+            "tags",
+            store.tags_of(session, [customer]).get(customer_id, ()),
+            (changes.add_tags, changes.remove_tags),
+            lambda tag: CustomerTag(customer_id=customer_id, tag=tag),
+            lambda tag: (tag, customer_id),
+        )
+    if changes.add_contacts or changes.remove_contacts:
+        altered |= _alter_words(
+            session,
+            "contacts",
+            store.contacts_of(session, [customer]).get(customer_id, ()),
+            (changes.add_contacts, changes.remove_contacts),
+            lambda address: Contact(customer_id=customer_id, address=address),
+            lambda address: (customer_id, address),
+        )
     if "email" in altered or "contacts" in altered:
         session.flush()
         readdress(session, customer_id, store.addresses_of(session, customer), at)
