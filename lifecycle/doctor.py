@@ -15,9 +15,12 @@ from lifecycle.doctor_records import diagnose_records
 from lifecycle.embedded import Embedded
 from lifecycle.errors import PushcertError
 from lifecycle.evidence_key import load_evidence_key
+from lifecycle.pki.certificates import certificate_name, parse_certificates
+from lifecycle.pki.chain import complete_chain
 from lifecycle.secret import secret_source
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.migrations import HEAD, current_revision
+from lifecycle.vendor.signer import SignerRecord
 from lifecycle.vendor.template_check import check_templates
 from lifecycle.wording import counted
 
@@ -100,6 +103,19 @@ def _signer(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
         yield of_fault("signing key", error, AGAIN, "cannot be loaded: ")
     else:
         yield Diagnosis("signing key", True, "can be loaded and fits the certificate")
+    yield _chain(embedded, record, now)
+
+
+def _chain(embedded: Embedded, record: SignerRecord, now: datetime) -> Diagnosis:
+    """Whether the chain in force reaches a root that is trusted today; dates are the signer's."""
+    leaf, *others = parse_certificates(record.chain_pem.encode())
+    chain, findings = complete_chain(leaf, embedded.trust, others, at=now)
+    if chain is None:
+        wrong = " ".join(finding.message for finding in findings)
+        return Diagnosis("chain", False, wrong, " ".join(f.remedy for f in findings) or AGAIN)
+    ends = certificate_name(chain.certificates[-1])
+    through = counted(len(chain.certificates), "certificate")
+    return Diagnosis("chain", True, f"{through}, up to {ends}")
 
 
 def _permissions(config: Config) -> Iterator[Diagnosis]:

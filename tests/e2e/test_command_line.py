@@ -276,6 +276,15 @@ def test_a_changed_audit_log_ends_with_exit_code_4_and_names_the_entry(vendor: V
 
 def test_doctor_finds_what_is_wrong_and_says_what_to_do(vendor: Vendor) -> None:
     assert vendor.run("doctor").exit_code == 0, vendor.run("doctor").output
+    assert "chain: 3 certificates, up to pushcert lab Root CA" in vendor.run("doctor").output
+    config = vendor.directory / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("extra =", "# extra =", 1))
+    lines = json.loads(vendor.run("doctor", "--offline", "--json").stdout)
+    (chain,) = [line for line in lines if line["what"] == "chain"]
+    assert not chain["well"]
+    assert chain["remedy"]
+    config.write_text(text)
     (vendor.directory / "signer").chmod(0o755)
     (vendor.directory / "signer" / "current").unlink()
     result = vendor.run("doctor", "--json")

@@ -178,6 +178,21 @@ def test_a_filter_touches_only_the_rows_that_change_and_those_out_of_sight_are_n
         assert page.evaluate(first) == "auto"
 
 
+def test_a_number_at_the_top_shows_whom_it_counts(
+    browser: Browser, file: Path, report: Report
+) -> None:
+    page, seen = opened(browser, file, 1280)
+    page.fill("#search", "nobody is called that")
+    page.get_by_role("button", name="urgent").click()
+    assert page.input_value("#status") == "urgent"
+    assert shown(page) == report.counts["urgent"]
+    page.get_by_role("button", name="isolation breached").click()
+    assert (page.input_value("#status"), page.input_value("#acts")) == ("", "breached")
+    assert shown(page) == sum(row.verdict == "breached" for row in report.rows)
+    assert page.locator("#customers").bounding_box()["y"] < 900, "the table is in sight"  # type: ignore[index]
+    assert seen.complaints == []
+
+
 def test_what_is_drawn_and_what_is_laid_out_as_blocks_is_still_said(
     browser: Browser, file: Path, report: Report
 ) -> None:
