@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import (
     AsJson,
     actor,
@@ -20,13 +22,15 @@ from cli.invocation import (
     read_file,
     write_file,
 )
-from lifecycle.errors import AttentionNeeded, Finding, Refused
+from cli.progress import track, working
+from lifecycle.errors import AttentionNeeded, refuse
+from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.vendor.bulk import BadRow
 
-SHOWN = 20
-"""How many bad lines are named one by one on a terminal."""
+SHOWN = 200
+"""How many bad rows are named one by one; --bad-rows and --json have them all."""
 FORMATS = ("csv", "json")
 
 
@@ -42,7 +46,7 @@ def import_customers(
         Path,
         typer.Argument(
             help="CSV or JSON: slug,name,email and, if wanted, apple_account, certificate"
-            " (a path), contacts, language, tags, notes. - for stdin."
+            " (a path), contacts, language, tags, notes, kind. - for stdin."
         ),
     ],
     keep_going: Annotated[
@@ -59,7 +63,12 @@ def import_customers(
         typer.Option("--bad-rows", help="Write the bad lines with their reasons to this CSV."),
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="csv or json; else by the file's ending.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="csv or json; else by the file's ending.",
+            autocompletion=completion.words(*FORMATS),
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,8 +79,6 @@ def import_customers(
 
     Example: pushcert customer import customers.csv
     """
-    from rich.progress import track
-
     from lifecycle.vendor import bulk
     from lifecycle.vendor.customer_file import read_customers
 
@@ -83,7 +90,7 @@ def import_customers(
         try:
             outcome = bulk.import_customers(
                 side.database,
-                track(rows, description="Importing", console=console(stderr=True), transient=True),
+                track(rows, "Importing"),
                 read_certificate=lambda path: read_file(file.parent / path),
                 keep_going=keep_going,
                 update=update,
@@ -95,7 +102,13 @@ def import_customers(
             _write_bad_rows(bad_rows, bad.rows)
             if as_json:
                 print_json({"added": 0, "changed": 0, "unchanged": 0, "bad": _as_json(bad.rows)})
-            raise _shortened(bad) from None
+            _say_bad_rows(bad.rows)
+            raise refuse(
+                "rows_bad",
+                f"{counted(len(bad.rows), 'row is', 'rows are')} bad, and nothing was imported.",
+                "Mend them, or import the others with --keep-going."
+                + _where(bad_rows, more=len(bad.rows) > SHOWN),
+            ) from None
     _write_bad_rows(bad_rows, outcome.bad)
     if as_json:
         print_json(
@@ -112,28 +125,20 @@ def import_customers(
             f"{would} {outcome.added}, changed {outcome.changed}, unchanged {outcome.unchanged}."
         )
     if outcome.bad:
-        lines = [f"line {b.line}: {f.message}" for b in outcome.bad for f in b.findings]
-        more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        _say_bad_rows(outcome.bad)
         raise AttentionNeeded(
-            f"{len(outcome.bad)} rows were left out: {'; '.join(lines[:SHOWN])}{more}.",
+            f"{counted(len(outcome.bad), 'row was', 'rows were')} left out.",
             "Mend them and import the file again; what is in stays as it is."
-            + _where(bad_rows, more=bool(more)),
+            + _where(bad_rows, more=len(outcome.bad) > SHOWN),
         )
 
 
-def _shortened(bad: Refused) -> Refused:
-    if len(bad.findings) <= SHOWN:
-        return bad
-    return Refused(
-        (
-            *bad.findings[:SHOWN],
-            Finding(
-                "more_bad_rows",
-                f"{len(bad.findings) - SHOWN} more things are wrong; nothing was imported.",
-                "See them all with --json, or in a file with --bad-rows FILE.",
-            ),
-        )
-    )
+def _say_bad_rows(rows: Sequence[BadRow]) -> None:
+    for bad in rows[:SHOWN]:
+        for finding in bad.findings:
+            print(f"pushcert: Line {bad.line}: {finding} [{finding.code}]", file=sys.stderr)
+    if len(rows) > SHOWN:
+        print(f"pushcert: … and {counted(len(rows) - SHOWN, 'more row')}.", file=sys.stderr)
 
 
 def _where(file: Path | None, *, more: bool) -> str:
@@ -171,14 +176,20 @@ def _write_bad_rows(file: Path | None, rows: Sequence[BadRow]) -> None:
 
 def export(
     ctx: typer.Context,
-    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    form: Annotated[
+        str,
+        typer.Option("--format", help="csv or json.", autocompletion=completion.words(*FORMATS)),
+    ] = "csv",
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
     certificates: Annotated[
         Path | None,
         typer.Option("--certificates", help="Also put the active certificates in this folder."),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="Only with this tag; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Off-boarded customers as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -194,16 +205,12 @@ def export(
     if kind not in FORMATS:
         raise typer.BadParameter("--format is csv or json")
     save = None if certificates is None else _saver(certificates, out)
-    with invocation(ctx).vendor_side() as side:
+    with invocation(ctx).vendor_side() as side, working("Exporting"):
         rows = bulk.exported(
             side.database, offboarded=everyone, tags=tag or (), save_certificate=save
         )
         if kind == "json":
             text = json.dumps(as_documents(rows), indent=2, ensure_ascii=False) + "\n"
-        elif out is None:
-            for part in write_csv(rows):
-                print(part, end="")
-            return
         else:
             text = "".join(write_csv(rows))
     if out is None:

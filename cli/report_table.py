@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cli.invocation import console, write_file
 from lifecycle.vendor.csv_cells import harmless
+from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.vendor.report import Report, ReportRow
@@ -166,16 +167,16 @@ def _print(report: Report, out: Console) -> None:
         table.add_row(Text(row.slug, overflow="fold"), *cells, _next(row))
     out.print(table)
     for signer in report.signers:
-        line = f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
-        out.print(
-            Text(line, style="" if signer.status == "ok" else STYLES[signer.status]),
-            soft_wrap=False,
-        )
+        until = f", until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
+        name = Text(f"signer: {signer.name}")
+        name.truncate(max(20, out.width - len(until)), overflow="ellipsis")
+        style = "" if signer.status == "ok" else STYLES[signer.status]
+        out.print(name + Text(until), style=style, soft_wrap=False)
     if report.undelivered:
         out.print(
             Text(
-                f"{report.undelivered} message{'' if report.undelivered == 1 else 's'}"
-                " could not be delivered: see pushcert doctor"
+                f"{counted(report.undelivered, 'message')} could not be delivered:"
+                " see pushcert doctor"
             ),
             style="red",
         )

@@ -179,6 +179,7 @@ class SmtpSection(Section):
     port: int = Field(default=587, ge=1, le=65535)
     security: Literal["none", "starttls", "tls"] = "starttls"
     sender: str = "pushcert@localhost"
+    reply_to: str | None = None
     username: str | None = None
     password: Secret = None
     ca_file: Path | None = None

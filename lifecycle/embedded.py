@@ -78,12 +78,12 @@ class Embedded(VendorPlane):
             yield vault
 
     @contextmanager
-    def agent(self, slug: str) -> Iterator[Agent]:
+    def agent(self, slug: str, operator: str | None = None) -> Iterator[Agent]:
         """The agent of the customer's instance, on its vault and its link to the vendor."""
         with self.vault(slug) as vault:
             yield Agent(
                 vault,
-                MemoryLink(self.desk(slug), self._tap),
+                MemoryLink(self.desk(slug, operator), self._tap),
                 self.pushes,
                 self._canaries(slug),
                 self.clock,
@@ -106,13 +106,24 @@ class Embedded(VendorPlane):
         with self.agent(slug) as agent:
             agent.step()
 
-    def upload(self, slug: str, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
+    def upload(
+        self,
+        slug: str,
+        data: bytes,
+        accept_new_topic: str | None = None,
+        operator: str | None = None,
+    ) -> UploadOutcome:
         """Takes the certificate from the portal into the customer's instance, and goes on.
+
+        Args:
+            data: the file, whatever it is.
+            accept_new_topic: the new topic, typed out; None refuses a changed one.
+            operator: who typed it, for the audit log; None: the customer's own people.
 
         Raises:
             Refused: with every finding; nothing was written on either side.
         """
-        with self.agent(slug) as agent:
+        with self.agent(slug, operator) as agent:
             outcome = agent.upload(data, accept_new_topic)
         self.worker.drive(slug)
         return outcome

@@ -111,7 +111,7 @@ def _checked(where: str, found: bytes) -> bytes:
         )
     passphrase = found.removesuffix(b"\n").removesuffix(b"\r")
     if not passphrase:
-        raise refuse("passphrase_missing", f"{where} is empty.", "Put the passphrase there.")
+        raise refuse("passphrase_missing", f"{where} is empty.", "Put the secret there.")
     return passphrase
 
 
@@ -121,7 +121,7 @@ def _environment(variable: str) -> bytes:
         raise refuse(
             "passphrase_missing",
             f"The environment variable {variable} is not set.",
-            f"Set {variable} to the passphrase where pushcert is started.",
+            f"Set {variable} where pushcert is started.",
         )
     return value
 

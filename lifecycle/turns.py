@@ -15,6 +15,8 @@ RUN_LOCK = "run.lock"
 TICK_LOCK = "tick.lock"
 SWEEP_LOCK = "sweep.lock"
 TICK_WAITS_SECONDS = 300
+SENDER_LOCK = "outbox.lock"
+SENDER_WAITS_SECONDS = 60
 
 
 @contextmanager
@@ -40,6 +42,21 @@ def one_sweep(config: Config) -> Iterator[None]:
 
 
 @contextmanager
+def one_sender(config: Config) -> Iterator[bool]:
+    """Lets one process send at a time; gives False where another one goes on for too long."""
+    lock = _lock(config.base / SENDER_LOCK, SENDER_WAITS_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
 def one_run(config: Config) -> Iterator[None]:
     """Lets one ``run`` live at a time.
 
@@ -52,8 +69,7 @@ def one_run(config: Config) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, timeout: float) -> Iterator[None]:
-    # The system releases the lock when its process dies, however it dies.
-    lock = FileLock(path, timeout=timeout, mode=0o600)
+    lock = _lock(path, timeout)
     try:
         lock.acquire()
     except Timeout:
@@ -66,3 +82,8 @@ def _held(path: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _lock(path: Path, timeout: float) -> FileLock:
+    # The system releases the lock when its process dies, however it dies.
+    return FileLock(path, timeout=timeout, mode=0o600)

@@ -18,7 +18,7 @@ from lifecycle.errors import Refused
 from lifecycle.language.languages import LANGUAGES
 from lifecycle.policy import configured_policy
 from lifecycle.vendor.facts import Policy, Status
-from lifecycle.vendor.notices import ALERTS
+from lifecycle.vendor.kinds import ALERTS
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.toml"

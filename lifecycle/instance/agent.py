@@ -123,7 +123,11 @@ class Agent:
             raise self._with_the_vendors_findings(data, accept_new_topic, refused) from None
         certificate = upload.certificate
         receipt = self._link.submit_certificate(
-            CertificateSubmission(certificate=certificate.pem, accept_new_topic=accept_new_topic)
+            CertificateSubmission(
+                certificate=certificate.pem,
+                accept_new_topic=accept_new_topic,
+                devices=None if accept_new_topic is None else self._vault.devices.enrolled(),
+            )
         )
         done: list[Done] = []
         setback = self._bring_in(certificate, receipt.renewal_id, done)

@@ -57,6 +57,10 @@ class Roster:
     def __init__(self, safe: Safe) -> None:
         self._safe = safe
 
+    def enrolled(self) -> int:
+        """How many there are, without those that APNs says are gone."""
+        return sum(device.gone_at is None for device in self.all())
+
     def all(self) -> tuple[KnownDevice, ...]:
         """Every device, by UDID."""
         with self._safe.database.reading() as session:

@@ -53,6 +53,16 @@ class Database:
         with self._session("BEGIN") as session:
             yield session
 
+    @contextmanager
+    def trial(self) -> Iterator[Session]:
+        """A session that may write, and whose work is thrown away at the end of the block.
+
+        For what would be: unlike ``reading`` it has the right to write from its beginning, so
+        that it does not fail beside another writer.
+        """
+        with self._session("BEGIN IMMEDIATE") as session:
+            yield session
+
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()

@@ -57,6 +57,7 @@ class Desk:
         notices: writes the messages that follow from a report.
         credential_id: of the instance, where it asks over the network.
         policy: what the planner decides by, to say when the next renewal opens.
+        operator: who speaks for the instance, where vendor ops do so; for the audit log.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Desk:
         notices: Notices,
         credential_id: str | None = None,
         policy: Policy | None = None,
+        operator: str | None = None,
     ) -> None:
         self._database = database
         self._slug = slug
@@ -76,6 +78,7 @@ class Desk:
         self._notices = notices
         self._credential_id = credential_id
         self._policy = policy
+        self._operator = operator
 
     def work(self) -> Work:
         """See ``VendorLink.work``. Nothing is wanted of a paused or off-boarded customer."""
@@ -205,16 +208,17 @@ class Desk:
                 raise Refused(findings)
             if not submission.only_check:
                 self._record_certificate(session, record, record.renewal, certificate, now)
-            if submission.accept_new_topic is not None and not submission.only_check:
+            if not submission.only_check and _changes_topic(record, certificate):
                 audit.append(
                     session,
                     at=now,
-                    actor=f"instance:{customer.slug}",
+                    actor=self._operator or f"instance:{customer.slug}",
                     action="new_topic_accepted",
                     subject=customer.slug,
                     detail={
                         "old_topic": record.active.topic if record.active else None,
                         "new_topic": str(certificate.topic),
+                        "devices_to_enrol_again": submission.devices,
                     },
                 )
             return CertificateReceipt(
@@ -243,6 +247,9 @@ class Desk:
             *check_push_certificate(certificate, expected, self._trust, at=now),
             *check_claims(session, record.customer, claims_of(certificate)),
         ]
+        accepted = submission.accept_new_topic == str(certificate.topic)
+        if renewal is not None and accepted and _changes_topic(record, certificate):
+            findings += _unannounced(record.customer, renewal)
         if renewal is None or renewal.state not in (RenewalState.SIGNED, RenewalState.DELIVERED):
             findings.append(
                 Finding(
@@ -339,6 +346,25 @@ class Desk:
             },
         )
         self._notices.fulfilled(session, notices.About(customer, new, renewal), now)
+
+
+def _changes_topic(record: store.CustomerRecord, certificate: PushCertificate) -> bool:
+    return record.active is not None and record.active.topic != str(certificate.topic)
+
+
+def _unannounced(customer: Customer, renewal: Renewal) -> list[Finding]:
+    """The one legitimate change of topic is a renewal that was begun for it."""
+    if renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED:
+        return []
+    return [
+        Finding(
+            "topic_change_not_wanted",
+            f"The topic of '{customer.slug}' must not change: this renewal ({renewal.reason}) is"
+            " not one for another Apple Account.",
+            f"If the account is to change on purpose, begin with `pushcert renew {customer.slug}"
+            " --reason apple_account_changed --apple-account ADDRESS`.",
+        )
+    ]
 
 
 def certificate_row(

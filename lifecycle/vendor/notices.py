@@ -10,27 +10,23 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
 from lifecycle.vendor.facts import RenewalReason
+from lifecycle.vendor.kinds import ALERTS, MAIL, Kind
 from lifecycle.vendor.ladder import Rung
-from lifecycle.vendor.messages import Context, DigestSection, Kind, letter
+from lifecycle.vendor.messages import Context, DigestSection, letter
 from lifecycle.vendor.models import (
     Certificate,
-    Contact,
     Customer,
     IsolationCheck,
     OutboxMessage,
     Renewal,
     Signer,
 )
-from lifecycle.vendor.outbox import MAIL
 from lifecycle.vendor.undelivered import IN_DIGEST, NOTHING_TO_TELL
-
-ALERTS = (Kind.BREACH, Kind.REVOKED, Kind.SIGNER_EXPIRY, Kind.OPS_REMINDER, Kind.DIGEST)
-"""The kinds that go to vendor ops, and so to their chat channels as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +97,7 @@ class Notices:
             f"delivery:{renewal.id}:{digest}",
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             copies=self._copied if rung is not None and rung.copy_ops else (),
             rung=rung,
             attach=True,
@@ -116,7 +112,7 @@ class Notices:
             self._rung_key(about, rung),
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             copies=self._copied if rung.copy_ops else (),
             rung=rung,
             attach=True,
@@ -134,7 +130,7 @@ class Notices:
             key,
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             attach=True,
         )
         return session.exec(select(OutboxMessage).where(OutboxMessage.dedupe_key == key)).one()
@@ -160,7 +156,7 @@ class Notices:
             key,
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             copies=self._ops,
         )
 
@@ -335,16 +331,6 @@ class Notices:
 
 def _renewal_id(about: About) -> int | None:
     return None if about.renewal is None else about.renewal.id
-
-
-def _addresses(session: Session, customer: Customer) -> tuple[str, ...]:
-    """Everybody who gets a customer's messages, the main address first."""
-    others = session.exec(
-        select(Contact.address)
-        .where(Contact.customer_id == customer.id)
-        .order_by(col(Contact.address))
-    )
-    return tuple(dict.fromkeys((customer.email, *others)))
 
 
 def digest_key(day: str) -> str:

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from lifecycle.errors import Refused, refuse
 from lifecycle.vendor import audit, store
 from lifecycle.vendor.facts import RenewalState
-from lifecycle.vendor.messages import Kind
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.models import Customer, OutboxMessage
 from lifecycle.vendor.notices import About, Notices
 from lifecycle.vendor.store import CustomerRecord

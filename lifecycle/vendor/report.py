@@ -42,6 +42,7 @@ URGENCY = (
 )
 
 
+UNREACHED = "vendor corrects the customer's address: the request was refused there"
 BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
 """Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
 
@@ -60,6 +61,7 @@ class CustomerDetails:
     contacts: tuple[str, ...] = ()
     bounced: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    undelivered: str | None = None
 
 
 class Acts(StrEnum):
@@ -87,6 +89,8 @@ class ReportRow:
         tags: sorted.
         common_name: of the active certificate, as the portal lists it.
         canary: the vendor's own tenant, whose isolation is not checked.
+        undelivered: why the last request or reminder never got to the customer, who does not
+            know that there is something to do; None where it did.
     """
 
     slug: str
@@ -114,6 +118,7 @@ class ReportRow:
     tags: tuple[str, ...] = ()
     common_name: str | None = None
     canary: bool = False
+    undelivered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ class Report:
     rows: tuple[ReportRow, ...]
     signers: tuple[SignerRow, ...]
     undelivered: int = 0
-    """Messages that failed and have not got through since."""
+    """Messages that failed, or have waited for more than an hour, and have not got through."""
     bounces: tuple[BouncedAddress, ...] = ()
     """Like ``undelivered`` as it stands today, in a forecast as well."""
 
@@ -211,7 +216,7 @@ def build_report(
         customers: facts and details; off-boarded ones are left out.
         signers: name and end of the signer and of each certificate in its chain.
         policy: decides statuses, as it does for the planner.
-        undelivered: how many messages failed and have not got through since.
+        undelivered: how many messages have not got through.
         bounces: the addresses that mail servers refuse.
     """
     rows = [
@@ -279,6 +284,7 @@ def row_of(
         tags=details.tags,
         common_name=None if active is None else active.common_name,
         canary=facts.kind is CustomerKind.CANARY,
+        undelivered=details.undelivered,
     )
 
 
@@ -308,6 +314,8 @@ def decide_next_step(
             return Acts.VENDOR, "vendor signs the CSR"
         case RenewalState.SIGNED:
             return Acts.VENDOR, "request goes to the customer"
+        case _ if details.undelivered is not None:
+            return Acts.VENDOR, UNREACHED
         case _:
             return Acts.CUSTOMER, "customer uploads the request to the portal"
 

@@ -24,16 +24,26 @@ from lifecycle.vendor.report import (
     row_of,
     signer_row,
 )
-from lifecycle.vendor.undelivered import failing
+from lifecycle.vendor.undelivered import count_undelivered, not_received
 
 BATCH = 500
 
 
-def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[str] = ()) -> Report:
+def build(
+    database: Database,
+    policy: Policy,
+    at: datetime,
+    *,
+    tags: Sequence[str] = (),
+    ops: Sequence[str] = (),
+    now: datetime | None = None,
+) -> Report:
     """The report on customers in care and on the signer, as of ``at`` (aware UTC).
 
     Args:
         tags: only customers with one of these; empty: all.
+        ops: vendor ops' addresses, which may bounce as well.
+        now: where ``at`` is a day to come: what today is, for what cannot be forecast.
     """
     with database.reading() as session:
         return build_report(
@@ -41,8 +51,8 @@ def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[st
             _signers(session),
             policy,
             at,
-            undelivered=len(failing(session)),
-            bounces=_bounces(session),
+            undelivered=count_undelivered(session, now or at),
+            bounces=_bounces(session, ops),
         )
 
 
@@ -71,6 +81,7 @@ def _described(
 ) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
     customers = [record.customer for record in records]
     refused = {row.address for row in session.exec(select(Bounce))}
+    unreached = not_received(session)
     contacts = store.contacts_of(session, customers)
     worn = store.tags_of(session, customers)
     for record in records:
@@ -84,13 +95,18 @@ def _described(
                 contacts=others,
                 bounced=tuple(a for a in addresses if a in refused),
                 tags=worn.get(key, ()),
+                undelivered=unreached.get(key),
             ),
         )
 
 
-def next_step(record: store.CustomerRecord, policy: Policy, at: datetime) -> tuple[str, str]:
+def next_step(
+    session: Session, record: store.CustomerRecord, policy: Policy, at: datetime
+) -> tuple[str, str]:
     """Who acts next for one customer, and what they do."""
-    acts, step = decide_next_step(record.facts, _details(record), policy, at)
+    why = not_received(session).get(store.key_of(record.customer))
+    details = replace(_details(record), undelivered=why)
+    acts, step = decide_next_step(record.facts, details, policy, at)
     return str(acts), step
 
 
@@ -116,6 +132,6 @@ def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
             yield certificate_name(certificate), certificate.not_valid_after_utc
 
 
-def _bounces(session: Session) -> Iterator[BouncedAddress]:
-    for row in session.exec(select(Bounce).order_by(Bounce.address)):
+def _bounces(session: Session, ops: Sequence[str]) -> Iterator[BouncedAddress]:
+    for row in store.bounces_in_use(session, ops):
         yield BouncedAddress(row.address, row.at, row.why)

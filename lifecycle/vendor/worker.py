@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, get_args
 
 import structlog
 from sqlmodel import Session
 
+from lifecycle.boundary import Watch, ignore
 from lifecycle.clock import Clock
 from lifecycle.errors import InternalFault, PushcertError, Unavailable
 from lifecycle.pki.revocation import RevocationStatus
@@ -41,8 +42,10 @@ from lifecycle.vendor.plan import (
     plan,
 )
 from lifecycle.vendor.signer import RequestSigner, SignerRecord
+from lifecycle.vendor.telling import tell
 
 ACTOR = "worker"
+ACTIONS = frozenset[type[Action]](get_args(Action))
 STEPS_PER_CUSTOMER = 32
 """More steps than any customer can need at once; reaching it is a fault, not a wait."""
 
@@ -120,12 +123,21 @@ class Worker:
         self._revocation = revocation
         self._notices = notices
 
-    def tick(self, *, batch: int = 100, stop: Callable[[], bool] = lambda: False) -> TickSummary:
+    def tick(
+        self,
+        *,
+        batch: int = 100,
+        only: frozenset[type[Action]] = ACTIONS,
+        stop: Callable[[], bool] = lambda: False,
+        watch: Watch = ignore,
+    ) -> TickSummary:
         """Does everything that is owed now, once.
 
         Args:
             batch: how many due customers are fetched at a time.
-            stop: asked between customers; True ends the tick after the one in hand.
+            only: of what is owed, these kinds of action; the rest stays owed.
+            stop: asked before each customer; True ends the tick after the one in hand.
+            watch: told how far it is.
 
         Raises:
             Unavailable: the database cannot be used.
@@ -144,8 +156,9 @@ class Worker:
                     break
                 looked_at.add(customer_id)
                 summary.customers += 1
+                watch(summary.customers, "Looking at customers")
                 try:
-                    self._serve(customer_id, summary)
+                    self._serve(customer_id, summary, only)
                 except Unavailable:
                     raise
                 except Exception as defect:
@@ -178,10 +191,12 @@ class Worker:
         with self._database.transaction() as session:
             register_signer(session, record, self._clock.now())
 
-    def _serve(self, customer_id: int, summary: TickSummary) -> None:
-        attempted: set[type[Action]] = set()
+    def _serve(
+        self, customer_id: int, summary: TickSummary, only: frozenset[type[Action]] = ACTIONS
+    ) -> None:
+        attempted: set[type[Action]] = set(ACTIONS - only)
         for _ in range(STEPS_PER_CUSTOMER):
-            slug, certificate, action = self._step(customer_id, attempted, summary)
+            slug, certificate, action = self._step(customer_id, attempted, summary, ACTIONS - only)
             if action is None:
                 return
             attempted.add(type(action))
@@ -204,7 +219,11 @@ class Worker:
             session.add(customer)
 
     def _step(
-        self, customer_id: int, attempted: set[type[Action]], summary: TickSummary
+        self,
+        customer_id: int,
+        attempted: set[type[Action]],
+        summary: TickSummary,
+        left: frozenset[type[Action]],
     ) -> tuple[str, bytes, Action | None]:
         """Writes everything that is owed inside the database; gives the next thing outside."""
         for _ in range(STEPS_PER_CUSTOMER):
@@ -215,6 +234,8 @@ class Worker:
                 owed = plan(record.facts, self._policy, now)
                 todo = [a for a in owed.actions if type(a) not in attempted]
                 if not todo:
+                    if any(type(a) in left for a in owed.actions):
+                        return customer.slug, b"", None  # it stays due: not all may be done here
                     retry_at = now + self._policy.retry if owed.actions else None
                     wakes = [at for at in (owed.wake_at, retry_at) if at is not None]
                     customer.next_action_at = min(wakes, default=None)
@@ -244,21 +265,8 @@ class Worker:
                 registry.resume(session, customer, at=now, actor=ACTOR)
             case AskForProbes():
                 order_isolation_check(session, customer, at=now)
-            case Deliver(rung) if renewal is not None:
-                again = renewal.delivered_at is not None
-                renewal.state = RenewalState.DELIVERED
-                renewal.delivered_at = renewal.delivered_at or now
-                session.add(renewal)
-                self._notices.delivery(
-                    session, About(customer, record.active, renewal), rung, now, again=again
-                )
-                _audit(session, customer, "request_delivered", now, renewal)
-            case Remind(rung, customer_can_act):
-                about = About(customer, record.active, renewal)
-                if customer_can_act:
-                    self._notices.reminder(session, about, rung, now)
-                else:
-                    self._notices.ops_reminder(session, about, rung, now)
+            case Deliver() | Remind():
+                tell(session, self._notices, record, action, now, actor=ACTOR)
             case Block(code, message) if renewal is not None:
                 block(session, renewal, code, message, now)
                 _audit(session, customer, "renewal_blocked", now, renewal, code=code)

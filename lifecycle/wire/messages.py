@@ -227,12 +227,14 @@ class CertificateSubmission(Message):
         certificate: PEM, one certificate.
         accept_new_topic: the new topic, typed by a person who knows that every device must
             re-enrol; None refuses a changed topic.
+        devices: with it: how many devices the instance knows of.
         only_check: record nothing; the instance has refused the file and wants to tell the
             person what the vendor would find as well.
     """
 
     certificate: Pem
     accept_new_topic: TopicText | None = None
+    devices: Number | None = None
     only_check: bool = False
 
 

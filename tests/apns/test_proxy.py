@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,16 +14,12 @@ from lifecycle.apns.gateway import Gateway
 from lifecycle.apns.identity import ClientIdentity
 from lifecycle.apns.push import Answer, Push
 from lifecycle.errors import Refused
-from tests.connect_proxy import Proxy, connect_proxy
+
+if TYPE_CHECKING:
+    from tests.connect_proxy import Proxy
 
 MakePush = Callable[..., Push]
 HASTY = RetryPolicy(attempts=3, base=0.001, cap=0.002, timeout=20.0)
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with connect_proxy() as proxy:
-        yield proxy
 
 
 def one(identity: ClientIdentity, gateway: Gateway, push: Push) -> Answer:
