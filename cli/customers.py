@@ -156,7 +156,7 @@ def show(ctx: typer.Context, slug: Slug, as_json: AsJson = False) -> None:
         print_json(document)
         return
     out = console()
-    history = document.pop("history")
+    history, targets = document.pop("history"), document.pop("deployments")
     for key, value in document.items():
         if isinstance(value, dict):
             inner = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
@@ -165,6 +165,10 @@ def show(ctx: typer.Context, slug: Slug, as_json: AsJson = False) -> None:
             out.print(f"{key.replace('_', ' ')}: {', '.join(map(str, value)) or '-'}", markup=False)
         else:
             out.print(f"{key.replace('_', ' ')}: {'-' if value is None else value}", markup=False)
+    for one in targets:
+        since = "" if one["since"] is None else f" since {one['since']:%Y-%m-%d}"
+        stands = "deployed" if one["code"] is None else f"not deployed{since}: {one['message']}"
+        out.print(f"target {one['target']} ({one['kind']}): {stands}", markup=False)
     for past in history:
         out.print(
             f"renewal {past['id']}: {past['reason']}, opened {past['opened_at']:%Y-%m-%d},"
@@ -406,15 +410,18 @@ def _say_changed(done: str, changed: list[str], chosen: list[Customer], as_json:
 
 
 def _document(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
-    from lifecycle.vendor import store
-    from lifecycle.vendor.reporting import next_step
+    from dataclasses import asdict
+
+    from lifecycle.vendor import deployments, store
+    from lifecycle.vendor.reporting import next_step, target_rows
 
     with side.database.reading() as session:
         record = store.load(session, store.customer_by_slug(session, slug))
         customer, key = record.customer, store.key_of(record.customer)
         contacts = store.contacts_of(session, [customer]).get(key, ())
         refused = store.bounced(session, [customer.email, *contacts])
-        acts, step = next_step(record, side.policy, now)
+        targets = target_rows(deployments.of_customers(session, [customer]).get(key, ()))
+        acts, step = next_step(record, side.policy, now, targets)
         return {
             **_facts(record, side, now),
             "contacts": list(contacts),
@@ -423,6 +430,7 @@ def _document(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
             "acts": acts,
             "next_step": step,
             "instance": _instance(session, record, now),
+            "deployments": [asdict(one) for one in targets],
             "history": [
                 {
                     "id": past.id,

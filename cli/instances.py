@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import instance_setup
+from cli import deploying, instance_setup
 from cli.instance_setup import Customer, one_instance
 from cli.invocation import AsJson, console, print_json, read_file, say_notes, write_file
 from lifecycle.errors import AttentionNeeded, Unavailable, refuse
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
     instance_setup.add_to(instance)
     instance.add_typer(device, name="device")
+    deploying.add_to(instance)
     app.add_typer(instance, name="instance")
 
 
@@ -228,33 +229,6 @@ def push(
         raise Unavailable("Some devices got no push: APNs gave no answer.", "Try again.")
     if not all(a.delivered for a in answers):
         raise AttentionNeeded("APNs refused some of the pushes.")
-
-
-@instance.command()
-def export(
-    ctx: typer.Context,
-    out: Annotated[Path, typer.Option("--out", help="Where the pair goes; mode 0600.")],
-    customer: Customer = None,
-    p12: Annotated[bool, typer.Option("--p12", help="As PKCS#12.")] = False,
-    pem: Annotated[bool, typer.Option("--pem", help="As PEM, certificate and key.")] = False,
-    passphrase: Annotated[
-        str | None,
-        typer.Option("--passphrase-from", help="env:NAME, file:PATH or command:…; --p12 needs it."),
-    ] = None,
-) -> None:
-    """Writes the active certificate with its private key, for the customer's other software.
-
-    Example: pushcert instance export --customer acme --pem --out acme-push.pem
-    """
-    from lifecycle.instance.export import export_pem, export_pkcs12, save
-    from lifecycle.passphrase import parse_source, resolve
-
-    if p12 == pem:
-        raise typer.BadParameter("give --p12 or --pem")
-    secret = None if passphrase is None else resolve(parse_source(passphrase))
-    with one_instance(ctx, customer) as one, one.vault() as vault:
-        save(out, export_pkcs12(vault, secret or b"") if p12 else export_pem(vault, secret))
-    console().print(f"Wrote {out}. It holds a private key: keep it to yourself.", markup=False)
 
 
 @instance.command()

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pytest
 
 from lifecycle.config import Config, Language, load_config
+from lifecycle.config_deploy import CommandSection, FilesSection, NanoMdmSection, TargetSection
 from lifecycle.errors import Refused
 from lifecycle.policy import configured_policy
 from lifecycle.vendor.facts import Policy, Status
@@ -69,9 +70,69 @@ def test_the_example_can_be_loaded_with_everything_switched_on(tmp_path: Path) -
     assert configured_policy(Config()) == Policy()
 
 
+def test_the_example_shows_every_key_of_every_deploy_target_with_its_default() -> None:
+    text = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    shown = tomllib.loads(text)["deploy"]
+    kinds = {target["kind"]: target for target in shown.values()}
+    common = set(TargetSection.model_fields)
+    everywhere = set().union(*(set(target) for target in kinds.values()))
+    for section in (FilesSection, CommandSection, NanoMdmSection):
+        (kind,) = get_args(section.model_fields["kind"].annotation)
+        fields = section.model_fields
+        assert set(fields) - common <= set(kinds[kind]), kind
+        for key, value in kinds[kind].items():
+            default = fields[key].default
+            if key not in ("kind", "customer", "needs", "command", "url", "api_key", "ca_file"):
+                assert value == (list(default) if isinstance(default, tuple) else default) or (
+                    default is None
+                ), f"{kind}: {key}"
+    assert common <= everywhere
+
+
 @pytest.mark.parametrize(
     ("text", "code", "names"),
     [
+        ("[deploy.x]\nkind = 'scp'", "config_invalid", "deploy.x"),
+        ("[deploy.'A b']\nkind = 'files'\npem = '{customer}'", "config_invalid", "'A b'"),
+        ("[deploy.x]\nkind = 'files'", "config_invalid", "name a file"),
+        ("[deploy.x]\nkind = 'files'\npem = '/etc/x.pem'", "config_invalid", "{customer}"),
+        (
+            "[deploy.x]\nkind = 'files'\npem = '{customer}'\nmode = '0644'",
+            "config_invalid",
+            "open to every user",
+        ),
+        (
+            "[deploy.x]\nkind = 'files'\np12 = '{customer}'",
+            "config_invalid",
+            "p12_passphrase",
+        ),
+        (
+            "[deploy.x]\nkind = 'files'\nkey = '{customer}'\npem = '{customer}'",
+            "config_invalid",
+            "same path",
+        ),
+        (
+            "[deploy.x]\nkind = 'micromdm'\nurl = 'https://m.example'\napi_key = 'env:K'",
+            "config_invalid",
+            "deploy.x",
+        ),
+        (
+            "[deploy.x]\nkind = 'nanomdm'\nurl = 'https://m.example'\napi_key = 'hunter2'",
+            "config_invalid",
+            "api_key",
+        ),
+        (
+            "[deploy.x]\nkind = 'nanomdm'\nurl = 'https://u:hunter2@m.example'\napi_key = 'env:K'",
+            "config_invalid",
+            "url",
+        ),
+        (
+            "[deploy.x]\nkind = 'command'\ncommand = ['true']\nneeds = ['y']\n"
+            "[deploy.y]\nkind = 'command'\ncommand = ['true']",
+            "config_invalid",
+            "no target above it",
+        ),
+        ("[deploy.x]\nkind = 'command'\ncommand = []", "config_invalid", "command"),
         ("[vendor]\nnmae = 'x'", "config_invalid", "vendor.nmae"),
         ("[renewal]\nwindow_days = 'soon'", "config_invalid", "renewal.window_days"),
         ("[renewal]\nwindow_days = 12", "config_invalid", "spread_days"),

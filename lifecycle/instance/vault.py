@@ -20,6 +20,7 @@ from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import refuse
 from lifecycle.instance.certificates import CertificateStore, HeldCertificate
 from lifecycle.instance.credentials import CredentialStore
+from lifecycle.instance.deploy.records import DeploymentStore
 from lifecycle.instance.devices import read_devices
 from lifecycle.instance.keys import KeyStore, PendingKey
 from lifecycle.instance.models import VaultRow
@@ -40,6 +41,7 @@ class Vault:
         certificates: its push certificates.
         devices: the devices it knows.
         credentials: by which the vendor knows it over the network.
+        deployments: how its deploy targets stand.
     """
 
     def __init__(self, safe: Safe) -> None:
@@ -49,6 +51,7 @@ class Vault:
         self.certificates = CertificateStore(safe, self.keys)
         self.devices = Roster(safe)
         self.credentials = CredentialStore(safe)
+        self.deployments = DeploymentStore(safe)
 
     @classmethod
     def create(

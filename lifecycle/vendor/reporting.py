@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
 from sqlmodel import Session, select
 
-from lifecycle.vendor import store
+from lifecycle.vendor import deployments, store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
-from lifecycle.vendor.models import Bounce
+from lifecycle.vendor.models import Bounce, Deployment
 from lifecycle.vendor.report import (
     BouncedAddress,
     CustomerDetails,
     Report,
+    TargetRow,
     build_report,
     decide_next_step,
 )
@@ -51,6 +52,7 @@ def _customers(
         customers = [record.customer for record in batch]
         contacts = store.contacts_of(session, customers)
         worn = store.tags_of(session, customers)
+        targets = deployments.of_customers(session, customers)
         for record in batch:
             key = store.key_of(record.customer)
             others = contacts.get(key, ())
@@ -62,13 +64,27 @@ def _customers(
                     contacts=others,
                     bounced=tuple(a for a in addresses if a in refused),
                     tags=worn.get(key, ()),
+                    deployments=target_rows(targets.get(key, ())),
                 ),
             )
 
 
-def next_step(record: store.CustomerRecord, policy: Policy, at: datetime) -> tuple[str, str]:
+def target_rows(rows: Iterable[Deployment]) -> tuple[TargetRow, ...]:
+    """Deploy targets as a report shows them."""
+    return tuple(
+        TargetRow(row.target, row.kind, row.code, row.message, row.since, row.at) for row in rows
+    )
+
+
+def next_step(
+    record: store.CustomerRecord,
+    policy: Policy,
+    at: datetime,
+    targets: tuple[TargetRow, ...] = (),
+) -> tuple[str, str]:
     """Who acts next for one customer, and what they do."""
-    acts, step = decide_next_step(record.facts, _details(record), policy, at)
+    details = replace(_details(record), deployments=targets)
+    acts, step = decide_next_step(record.facts, details, policy, at)
     return str(acts), step
 
 
