@@ -173,8 +173,9 @@ def adopt(
         )
     else:
         console().print(
-            f"{customer or 'This instance'} goes on with {adopted.common_name}, serial {adopted.serial}, until"
-            f" {adopted.not_after:%Y-%m-%d}, from {found.certificate_file}.",
+            f"{customer or 'This instance'} goes on with {adopted.common_name}, serial"
+            f" {adopted.serial}, until {adopted.not_after:%Y-%m-%d}, from"
+            f" {found.certificate_file}.",
             markup=False,
         )
     say_notes(notes)
