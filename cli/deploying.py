@@ -207,6 +207,13 @@ def _files_to_adopt(
     return {path.name: read_file(path) for path in paths[:MAX_FOLDER]}
 
 
+def stored_devices(folder: Path) -> list[Path]:
+    """The TokenUpdate messages below the folder of NanoMDM's file storage."""
+    from lifecycle.instance.device_files import STORED
+
+    return sorted(folder.rglob(STORED))
+
+
 def export(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Where it goes; mode 0600.")],

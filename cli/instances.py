@@ -113,21 +113,42 @@ def upload(
 @device.command("import")
 def import_devices(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="TokenUpdate property list, or CSV.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="TokenUpdate property list, CSV, NanoMDM's webhook events or database dump, or"
+            " the folder of its file storage."
+        ),
+    ],
     customer: Customer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Takes in devices: a TokenUpdate message, or a CSV with udid,token,push_magic,topic.
+    """Takes in devices: a TokenUpdate message, a CSV list, or what NanoMDM has of them.
+
+    A CSV list has the columns udid,token,push_magic and, if it likes, topic. Devices of another
+    topic in NanoMDM's files are another customer's, and left out.
 
     Example: pushcert instance device import TokenUpdate.plist --customer acme
     """
-    data = read_file(file)
+    stored = [read_file(path) for path in deploying.stored_devices(file)] if file.is_dir() else None
+    data = read_file(file) if stored is None else b""
     with one_instance(ctx, customer) as one, one.vault() as vault:
-        done = vault.import_devices(data, one.clock.now())
+        now = one.clock.now()
+        if stored is None:
+            done = vault.import_devices(data, now)
+        else:
+            done = vault.import_stored_devices(stored, now)
     if as_json:
-        print_json({"added": list(done.added), "updated": list(done.updated)})
-    else:
-        console().print(f"{len(done.added)} added, {len(done.updated)} updated.")
+        print_json(
+            {
+                "added": list(done.added),
+                "updated": list(done.updated),
+                "left_out": done.left_out,
+            }
+        )
+        return
+    left = f" {done.left_out} of other topics, or no longer enrolled." if done.left_out else ""
+    console().print(f"{len(done.added)} added, {len(done.updated)} updated.{left}")
 
 
 @device.command("list")
