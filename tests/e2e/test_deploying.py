@@ -8,9 +8,11 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -18,8 +20,10 @@ from cli.main import app
 from lifecycle.lab.serve import Lab
 from lifecycle.pki.keys import load_pkcs12, load_private_key
 from lifecycle.pki.upload import read_upload
+from lifecycle.vendor.audit_chain import entry_hash
 from tests.mdm_servers.stand_ins import API_KEY, MicroMdmServer, NanoMdmServer, ZentralServer
 
+ROOT = Path(__file__).resolve().parents[2]
 PASSPHRASE = "mdmctl's own passphrase"
 
 
@@ -413,6 +417,44 @@ class TestGoingElsewhere:
         for words in (both, ("--p12", str(tmp_path / "7.out"), "--passphrase-from", "env:P12")):
             again = vendor.json("instance", "adopt", "--customer", "acme", *words)
             assert again["fingerprint"] == certificate.fingerprint
+
+    def test_the_vendors_books_leave_as_one_document_of_the_documented_form(
+        self, vendor: Vendor, tmp_path: Path
+    ) -> None:
+        vendor.configure(
+            '\n[deploy.hook]\nkind = "command"\ncommand = ["true"]\n'
+            '[deploy.broken]\nkind = "command"\ncommand = ["false"]\n'
+        )
+        pems = [vendor.certify(), vendor.certify()]
+        vendor.done("verify", "acme")
+        vendor.done("renew", "acme")
+        out = tmp_path / "books.json"
+        vendor.done("vendor", "export", "--out", str(out))
+        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+        text = out.read_text()
+        assert "PRIVATE KEY" not in text
+        books = json.loads(text)
+        schema = json.loads((ROOT / "docs" / "vendor-export.schema.json").read_text())
+        jsonschema_rs.validator_for(schema, validate_formats=True).validate(books)
+        (acme,) = books["customers"]
+        assert [c["state"] for c in acme["certificates"]] == ["superseded", "active"]
+        for entry, pem in zip(acme["certificates"], pems, strict=True):
+            assert entry["pem"] == read_upload(pem).certificate.pem
+        assert [r["state"] for r in acme["renewals"]] == ["fulfilled", "fulfilled", "delivered"]
+        assert acme["renewals"][-1]["request"] == vendor.done("request", "acme").strip()
+        assert {d["target"]: d["code"] for d in acme["deployments"]} == {
+            "broken": "deploy_command_failed",
+            "hook": None,
+        }
+        assert books["signers"][0]["chain"].count("BEGIN CERTIFICATE") >= 2
+        previous = "0" * 64
+        for entry in books["audit"]:
+            assert entry["previous"] == previous, "whoever takes it along can check the log"
+            noted = entry.pop("hash")
+            at = datetime.fromisoformat(entry.pop("at"))
+            assert entry_hash(**entry, at=at) == noted
+            previous = noted
+        assert json.loads(vendor.done("vendor", "export"))["customers"] == books["customers"]
 
     def test_one_form_at_a_time(self, vendor: Vendor) -> None:
         for words in ((), ("--pem", "--p12")):
