@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -177,6 +178,52 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("text", blocks("deploying.md", "toml"))
+def test_every_deploy_target_on_the_page_can_be_loaded(tmp_path: Path, text: str) -> None:
+    from lifecycle.deploying import configured_targets
+
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    assert configured_targets(load_config(file), "acme")
+
+
+def test_the_page_on_deploying_names_every_kind_and_key() -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    for section in (FilesSection, CommandSection, NanoMdmSection):
+        for key in set(section.model_fields) - {"kind", "group", "certificate_mode"}:
+            assert re.search(rf"\b{key}\b", page), key
+    kinds = {tomllib.loads(text)["deploy"].popitem()[1]["kind"] for text in
+             blocks("deploying.md", "toml")}  # fmt: skip
+    assert kinds == {"files", "command", "nanomdm", "micromdm", "zentral"}
+
+
+@pytest.mark.parametrize("page", ["deploying.md", "moving.md"])
+def test_every_command_on_the_page_is_one_with_these_options(page: str) -> None:
+    import typer.main
+
+    from cli.main import app
+
+    found = 0
+    for line in "".join(blocks(page, "console")).splitlines():
+        if not line.startswith("$ pushcert "):
+            continue
+        found += 1
+        command: Any = typer.main.get_command(app)
+        for word in shlex.split(line)[2:]:
+            if hasattr(command, "commands") and not word.startswith("-"):
+                assert word in command.commands, line
+                command = command.commands[word]
+            elif word.startswith("-"):
+                options = [option for one in command.params for option in one.opts]
+                assert word in options, f"{word}: {line}"
+    assert found > 1
 
 
 def test_every_command_has_a_sentence_and_an_example() -> None:

@@ -238,6 +238,8 @@ class Vendor:
         if self.refuses_certificate is not None:
             raise self.refuses_certificate
         certificate = _push_certificate(submission.certificate)
+        if self.is_down:
+            raise Unavailable("The vendor cannot be reached.", "Try again.")
         if submission.adopted:
             self.adopted.append(certificate.fingerprint)
             return CertificateReceipt(fingerprint=certificate.fingerprint)
