@@ -104,7 +104,7 @@ class Agent:
         try:
             return self._deployer.run()
         except PushcertError as fault:
-            return (Deployed("", "", "", "failed", str(fault), fault.code),)
+            return (Deployed("deploy targets", "", "", "failed", str(fault), fault.code),)
 
     def _step(self) -> StepOutcome:
         work = self._link.work()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -13,11 +13,17 @@ from lifecycle.vendor.models import Certificate, Customer, Deployment
 from lifecycle.vendor.store import ACTIVE, key_of
 from lifecycle.wire import messages
 
+LONGEST_RECHECK = timedelta(days=366)
+"""No instance looks at a target more rarely, unless it never does."""
+
 
 def record(
     session: Session, customer: Customer, report: messages.Deployment, now: datetime
 ) -> None:
-    """Keeps what an instance reports; only what changed goes to the audit log."""
+    """Keeps what an instance reports; only what changed goes to the audit log.
+
+    When it happened is told by the vendor's clock: an instance's may be wrong by years.
+    """
     key = key_of(customer)
     row = session.get(Deployment, (key, report.target))
     if report.removed:
@@ -36,14 +42,18 @@ def record(
     if report.code is None:
         row.since = None
     elif row.code != report.code:
-        row.since = report.at
+        row.since = now
     row.kind, row.fingerprint = report.target_kind, report.fingerprint
     row.code, row.message = report.code, report.message
-    row.at, row.next_at = report.at, report.again_at
+    row.at, row.next_at = now, _soon(report.again_at, now)
     session.add(row)
     if before != (report.code, report.fingerprint):
         done = "certificate_deployed" if report.code is None else "deployment_failed"
         _audit(session, customer, done, report, now)
+
+
+def _soon(at: datetime | None, now: datetime) -> datetime | None:
+    return at if at is not None and abs(at - now) <= LONGEST_RECHECK else None
 
 
 def of_customers(

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -63,9 +63,14 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def desk(database: Database) -> Desk:
+def clock() -> Standing:
+    return Standing()
+
+
+@pytest.fixture
+def desk(database: Database, clock: Standing) -> Desk:
     notices = Notices(Letterhead("Example MDM", ()))
-    return Desk(database, "acme", Standing(), TrustStore.apple(), notices)
+    return Desk(database, "acme", clock, TrustStore.apple(), notices)
 
 
 @pytest.fixture
@@ -99,18 +104,32 @@ def audited(database: Database) -> list[str]:
 
 class TestRecording:
     def test_a_failure_keeps_the_time_at_which_it_was_first_seen(
-        self, database: Database, desk: Desk, fingerprint: str
+        self, database: Database, desk: Desk, clock: Standing, fingerprint: str
     ) -> None:
+        def stands() -> tuple[str | None, datetime | None, datetime]:
+            with database.reading() as session:
+                (row,) = session.exec(select(Deployment))
+            return row.code, row.since, row.at
+
         desk.report(told(fingerprint, "mdm_server_denied"))
-        desk.report(told(fingerprint, "mdm_server_denied", at=NOW + 5 * HOUR))
+        clock.instant += 5 * HOUR
+        desk.report(told(fingerprint, "mdm_server_denied"))
+        assert stands() == ("mdm_server_denied", NOW, NOW + 5 * HOUR)
+        clock.instant += HOUR
+        desk.report(told(fingerprint, "mdm_server_down"))
+        assert stands() == ("mdm_server_down", NOW + 6 * HOUR, NOW + 6 * HOUR)
+        desk.report(told(fingerprint))
+        assert stands()[:2] == (None, None)
+
+    @pytest.mark.parametrize("year", [1, 1970, 9999])
+    def test_an_instance_whose_clock_is_wrong_does_no_harm(
+        self, database: Database, desk: Desk, fingerprint: str, year: int
+    ) -> None:
+        wrong = datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+        desk.report(told(fingerprint, "mdm_server_denied", at=wrong, again_at=wrong))
         with database.reading() as session:
             (row,) = session.exec(select(Deployment))
-        assert (row.since, row.at) == (NOW, NOW + 5 * HOUR)
-        desk.report(told(fingerprint, "mdm_server_down", at=NOW + 6 * HOUR))
-        desk.report(told(fingerprint, at=NOW + 7 * HOUR))
-        with database.reading() as session:
-            (row,) = session.exec(select(Deployment))
-        assert (row.code, row.since) == (None, None)
+        assert (row.at, row.since, row.next_at) == (NOW, NOW, None)
 
     def test_only_changes_are_in_the_audit_log(
         self, database: Database, desk: Desk, fingerprint: str
