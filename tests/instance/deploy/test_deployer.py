@@ -240,6 +240,17 @@ class TestTellingTheVendor:
         world.agent.step()
         assert len(world.vendor.deployments) == count, "told once"
 
+    @pytest.mark.usefixtures("mdm")
+    def test_a_removal_that_could_not_be_told_is_told_later(self, world: World) -> None:
+        world.renew()
+        world.targets.clear()
+        world.vendor.is_down = True
+        with pytest.raises(Unavailable):
+            world.agent.step()
+        world.vendor.is_down = False
+        world.agent.step()
+        assert world.vendor.deployments[-1].removed
+
     def test_no_secret_crosses(self, world: World, mdm: Place) -> None:
         mdm.fault = refuse("mdm_server_denied", "No.", "Mend it.")
         world.renew()
