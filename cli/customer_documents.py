@@ -17,15 +17,18 @@ BATCH = 500
 
 
 def document_of(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
-    from lifecycle.vendor import store
-    from lifecycle.vendor.reporting import next_step
+    from dataclasses import asdict
+
+    from lifecycle.vendor import deployments, store
+    from lifecycle.vendor.reporting import next_step, target_rows
 
     with side.database.reading() as session:
         record = store.load(session, store.customer_by_slug(session, slug))
         customer, key = record.customer, store.key_of(record.customer)
         contacts = store.contacts_of(session, [customer]).get(key, ())
         refused = store.bounced(session, [customer.email, *contacts])
-        acts, step = next_step(session, record, side.policy, now)
+        targets = target_rows(deployments.of_customers(session, [customer]).get(key, ()))
+        acts, step = next_step(session, record, side.policy, now, targets)
         return {
             **facts_of(record, side, now),
             "contacts": list(contacts),
@@ -34,6 +37,7 @@ def document_of(side: VendorSide, slug: str, now: datetime) -> dict[str, Any]:
             "acts": acts,
             "next_step": step,
             "instance": _instance(session, record, now),
+            "deployments": [asdict(one) for one in targets],
             "history": [
                 {
                     "id": past.id,
@@ -186,6 +190,10 @@ def _lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         when = datetime.fromisoformat(isolation["concluded_at"])
         yield "isolation", f"{isolation['verdict']} on {when:%Y-%m-%d}: {isolation['why']}"
     yield "instance", _of_instance(document["instance"])
+    for one in document["deployments"]:
+        since = "" if one["since"] is None else f" since {one['since']:%Y-%m-%d}"
+        stands = "deployed" if one["code"] is None else f"not deployed{since}: {one['message']}"
+        yield f"target {one['target']}", f"{one['kind']}, {stands}"
     for label, key in (("language", "language"), ("notes", "notes")):
         if document[key]:
             yield label, document[key]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import completion
+from cli import completion, customer_sources
 from cli.invocation import (
     AsJson,
     actor,
@@ -28,6 +28,8 @@ from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.vendor.bulk import BadRow
+    from lifecycle.vendor.customer_file import Row
+    from lifecycle.vendor.found_certificates import Found
 
 SHOWN = 200
 """How many bad rows are named one by one; --bad-rows and --json have them all."""
@@ -43,12 +45,13 @@ def add_to(customer: typer.Typer) -> None:
 def import_customers(
     ctx: typer.Context,
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="CSV or JSON: slug,name,email and, if wanted, apple_account, certificate"
-            " (a path), contacts, language, tags, notes, kind. - for stdin."
+            " (a path), contacts, language, tags, notes, kind. - for stdin. Or a folder with"
+            " MDM_…_Certificate.pem files, or a dump of NanoMDM's database (.sql)."
         ),
-    ],
+    ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Import the good rows though others are bad.")
     ] = False,
@@ -70,9 +73,36 @@ def import_customers(
             autocompletion=completion.words(*FORMATS),
         ),
     ] = None,
+    zentral: Annotated[
+        str | None, typer.Option("--zentral", help="Take the certificates of this Zentral server.")
+    ] = None,
+    nanomdm: Annotated[
+        str | None,
+        typer.Option("--nanomdm", help="Hold this NanoMDM's expiries against the registry."),
+    ] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", help="Ask NanoMDM for this one; repeatable.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key-from", help="The server's key: env:NAME, file:PATH, command:…"),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="Trust this CA for the server.")
+    ] = None,
+    email: Annotated[
+        str, typer.Option("--email", help="The address of customers found by certificate alone.")
+    ] = "",
+    draft: Annotated[
+        Path | None,
+        typer.Option("--draft", help="Write those customers to this CSV, to be completed."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Adds many customers at once; nothing is imported when any row is bad.
+
+    From a folder, a dump or a server, customers are known again by the topic of their
+    certificate; NanoMDM's API gives no certificates, so its expiries are compared.
 
     Exit code 3 when rows are bad; with --keep-going 4, and the good rows are in. What is
     recorded as it stands in the file changes nothing, so a file can be imported again.
@@ -82,16 +112,32 @@ def import_customers(
     from lifecycle.vendor import bulk
     from lifecycle.vendor.customer_file import read_customers
 
-    kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
-    if kind not in FORMATS:
-        raise typer.BadParameter("--format is csv or json")
-    rows = read_customers(read_file(file), kind)
+    server = customer_sources.Server(nanomdm, zentral, api_key, ca_file, tuple(topic or ()))
+    if (file is None) == (not server.is_given):
+        raise typer.BadParameter("give a file, --zentral or --nanomdm")
+    if server.nanomdm is not None:
+        _compare(ctx, server, as_json)
+        return
+    found = customer_sources.found_at(server) if file is None else customer_sources.found_in(file)
+    if found is not None:
+        rows, read_certificate = _found_rows(ctx, found, email, draft, as_json)
+        if draft is not None:
+            return
+    elif file is not None:
+        kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
+        if kind not in FORMATS:
+            raise typer.BadParameter("--format is csv or json")
+        rows, folder = read_customers(read_file(file), kind), file.parent
+
+        def read_certificate(path: Path) -> bytes:
+            return read_file(folder / path)
+
     with invocation(ctx).vendor_side() as side:
         try:
             outcome = bulk.import_customers(
                 side.database,
                 track(rows, "Importing"),
-                read_certificate=lambda path: read_file(file.parent / path),
+                read_certificate=read_certificate,
                 keep_going=keep_going,
                 update=update,
                 dry_run=dry_run,
@@ -139,6 +185,49 @@ def _say_bad_rows(rows: Sequence[BadRow]) -> None:
             print(f"pushcert: Line {bad.line}: {finding} [{finding.code}]", file=sys.stderr)
     if len(rows) > SHOWN:
         print(f"pushcert: … and {counted(len(rows) - SHOWN, 'more row')}.", file=sys.stderr)
+
+
+def _found_rows(
+    ctx: typer.Context, found: list[Found], email: str, draft: Path | None, as_json: bool
+) -> tuple[list[Row], Callable[[Path], bytes]]:
+    """Rows for certificates that were found, or the draft of a list of them."""
+    from lifecycle.vendor.found_certificates import (
+        active_ends,
+        as_rows,
+        require_addresses,
+        slugs_by_topic,
+    )
+
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+        made = as_rows(found, slugs_by_topic(session), active_ends(session), email)
+    for label in made.older:
+        print(f"note: {label} is older than another certificate of its topic.", file=sys.stderr)
+    if draft is None:
+        require_addresses(made)
+    else:
+        customer_sources.write_draft(made.new, dict(made.data), draft)
+        if as_json:
+            print_json({"drafted": len(made.new), "known": len(made.rows) - len(made.new)})
+        else:
+            console().print(
+                f"Wrote {draft} with {len(made.new)} customers;"
+                f" {len(made.rows) - len(made.new)} are in the registry already. Fill it in, and"
+                " import it.",
+                markup=False,
+            )
+    return list(made.rows), lambda path: made.data[str(path)]
+
+
+def _compare(ctx: typer.Context, server: customer_sources.Server, as_json: bool) -> None:
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+        agree, bad = customer_sources.compared_with(server, session)
+    if as_json:
+        print_json({"added": 0, "changed": 0, "unchanged": agree, "bad": _as_json(bad)})
+    else:
+        console().print(f"{agree} agree, {len(bad)} do not.")
+    if bad:
+        said = " ".join(str(finding) for row in bad[:SHOWN] for finding in row.findings)
+        raise AttentionNeeded(said)
 
 
 def _where(file: Path | None, *, more: bool) -> str:

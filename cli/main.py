@@ -34,6 +34,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "customer": ("cli.customers", "The registry of customers."),
         "audit": ("cli.audit", "The hash-chained audit log."),
         "feed": ("cli.feeds", "Calendars that subscribe to the expiries."),
+        "vendor": ("cli.vendor_books", "The whole of the books as one document, to take along."),
     },
     "Isolation": {
         "verify": ("cli.work", "Proves that customers reach their own devices and no others."),

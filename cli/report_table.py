@@ -191,5 +191,9 @@ def _next(row: ReportRow) -> Text:
     if row.blocked_by is not None:
         since = "" if row.blocked_since is None else f" since {row.blocked_since:%Y-%m-%d}"
         text.append(f"held up{since}, {row.acts} must act: ", style="yellow")
+    for target in row.not_deployed:
+        since = "" if target.since is None else f" since {target.since:%Y-%m-%d}"
+        why = (target.message or target.code or "").split(". ")[0].rstrip(".")
+        text.append(f"not deployed to {target.target}{since}: {why}\n", style="yellow")
     # The first sentence says what is wrong; `customer show` and --json have the rest.
     return text.append(row.next_step.split(". ")[0].rstrip("."))

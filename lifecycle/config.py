@@ -15,22 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from lifecycle.config_deploy import DeploySection, require_order, require_owners
+from lifecycle.config_section import Secret, Section
 from lifecycle.errors import Finding, Refused, refuse
 
 CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "PUSHCERT_CONFIG"
-
-
-class Section(BaseModel):
-    """A table of the file: immutable, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Secret = Annotated[str | None, Field(pattern=r"^(env|file|command):.+$")]
-"""Where a secret comes from: ``env:NAME``, ``file:PATH`` or ``command:PROGRAM ARGUMENTS``."""
 
 
 Language = Literal["en", "de", "fr", "es", "ja"]
@@ -314,12 +306,13 @@ class Config(Section):
     apns: ApnsSection = ApnsSection()
     smtp: SmtpSection = SmtpSection()
     digest: DigestSection = DigestSection()
-    notify: dict[str, ChannelSection] = {}
+    notify: dict[str, ChannelSection] = Field(default_factory=dict)
     vault: VaultSection = VaultSection()
     run: RunSection = RunSection()
     serve: ServeSection = ServeSection()
     oidc: OidcSection = OidcSection()
     instance: InstanceSection = InstanceSection()
+    deploy: dict[str, DeploySection] = Field(default_factory=dict)
     base: Path = Path()
     """The folder that relative paths are taken from; set on loading, not in the file."""
 
@@ -336,6 +329,12 @@ class Config(Section):
             if not re.fullmatch(r"[a-z0-9_-]{1,32}", name) or name == "mail":
                 raise ValueError(f"'{name[:40]}' cannot name a channel: use a-z, 0-9, not 'mail'")
         return channels
+
+    @model_validator(mode="after")
+    def _deploys_where_it_may(self) -> Self:
+        require_order(self.deploy)
+        require_owners(self.deploy, alone=self.instance.vendor is not None)
+        return self
 
     def path(self, path: Path) -> Path:
         """``path``, made absolute from the file's folder."""

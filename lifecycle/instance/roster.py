@@ -41,10 +41,14 @@ class KnownDevice:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: UDIDs that were new, and UDIDs whose values were renewed."""
+    """What an import did: UDIDs that were new, and UDIDs whose values were renewed.
+
+    ``left_out`` is how many a server's file had that are of another topic or enrolled no more.
+    """
 
     added: tuple[str, ...]
     updated: tuple[str, ...]
+    left_out: int = 0
 
 
 class Roster:

@@ -12,12 +12,12 @@ from typing import Any
 from sqlmodel import Session, select
 
 from lifecycle.clock import Clock
-from lifecycle.errors import Finding, Refused, refuse
+from lifecycle.errors import Finding, Refused, raise_for, refuse
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.csr import Csr, read_csr
 from lifecycle.pki.push_certificate import Expected, PushCertificate, check_push_certificate
 from lifecycle.pki.upload import read_upload
-from lifecycle.vendor import audit, canary_seals, notices, store
+from lifecycle.vendor import audit, canary_seals, deployments, notices, store
 from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.claims import check_claims, claim, claims_of, issued_serial
 from lifecycle.vendor.database import Database
@@ -36,6 +36,7 @@ from lifecycle.wire.messages import (
     CheckWanted,
     CsrOrder,
     CsrSubmission,
+    Deployment,
     Evidence,
     ProbeOrder,
     ReceivedCertificate,
@@ -189,6 +190,8 @@ class Desk:
         """See ``VendorLink.submit_certificate``."""
         certificate = read_upload(submission.certificate.encode()).certificate
         now = self._clock.now()
+        if submission.adopted:
+            return self._adopt(certificate, now)
         opened = self._database.reading if submission.only_check else self._database.transaction
         with opened() as session:
             customer = store.customer_by_slug(session, self._slug)
@@ -224,6 +227,17 @@ class Desk:
             return CertificateReceipt(
                 renewal_id=store.key_of(record.renewal), fingerprint=certificate.fingerprint
             )
+
+    def _adopt(self, certificate: PushCertificate, now: datetime) -> CertificateReceipt:
+        from lifecycle.vendor import registry  # it makes its rows by way of this module
+
+        findings = check_push_certificate(certificate, Expected(), self._trust, at=now)
+        raise_for(one for one in findings if one.code != "certificate_expired")
+        with self._database.transaction() as session:
+            customer = store.customer_by_slug(session, self._slug)
+            actor = f"instance:{customer.slug}"
+            registry.adopt(session, customer, certificate, at=now, actor=actor)
+        return CertificateReceipt(fingerprint=certificate.fingerprint)
 
     def _check(
         self,
@@ -311,6 +325,8 @@ class Desk:
                     order_isolation_check(session, customer, at=now)
                 case CanarySeals():
                     canary_seals.keep(session, customer, report)
+                case Deployment():
+                    deployments.record(session, customer, report, now)
 
     def _activated(
         self, session: Session, customer: Customer, report: Activation, now: datetime

@@ -299,6 +299,26 @@ class TokenClaim(VendorTable, table=True):
     customer_id: int = Field(primary_key=True, foreign_key="customer.id", index=True)
 
 
+class Deployment(VendorTable, table=True):
+    """How a deploy target of a customer's instance stands, as the instance reported it last."""
+
+    __tablename__: ClassVar[Any] = "deployment"
+
+    customer_id: int = Field(primary_key=True, foreign_key="customer.id")
+    target: str = Field(primary_key=True, max_length=32)
+    kind: str = Field(max_length=16)
+    fingerprint: str = Field(max_length=64)
+    """Of the certificate that was to be deployed."""
+    code: str | None = Field(default=None, max_length=64)
+    """Why the target does not have it; None: it has."""
+    message: str | None = Field(default=None, max_length=1000)
+    since: datetime | None = instant()
+    """When this fault was first reported; None: there is none."""
+    at: datetime = instant(nullable=False)
+    next_at: datetime | None = instant(index=True)
+    """When the instance looks at the target next."""
+
+
 class OutboxMessage(VendorTable, table=True):
     """A message that is owed to somebody; written with the decision, sent afterwards."""
 

@@ -1,8 +1,9 @@
 """The expiry report: who stands where, what is stuck and why, what comes next. Pure.
 
 The JSON document is ``{"at", "counts", "customers", "signers", "undelivered", "bounces"}``; the
-keys of a customer are those of ``ReportRow``, of a signer those of ``SignerRow``, of a bounce those
-of ``BouncedAddress``, with times in ISO 8601 (UTC). Keys may be added; none is renamed or removed.
+keys of a customer are those of ``ReportRow``, of its deploy targets those of ``TargetRow``, of a
+signer those of ``SignerRow``, of a bounce those of ``BouncedAddress``, with times in ISO 8601
+(UTC). Keys may be added; none is renamed or removed.
 The CSV has a line for each customer and signer, told apart by ``kind``.
 """
 
@@ -48,6 +49,24 @@ BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
 
 
 @dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A deploy target of a customer's instance, as the instance reported it last.
+
+    Attributes:
+        target, kind: its name and its kind.
+        code, message, since: why it does not have the certificate, and since when; None: it has.
+        at: when that was tried.
+    """
+
+    target: str
+    kind: str
+    code: str | None
+    message: str | None
+    since: datetime | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerDetails:
     """What the planner does not need to know about a customer, and a reader does."""
 
@@ -62,6 +81,7 @@ class CustomerDetails:
     bounced: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     undelivered: str | None = None
+    deployments: tuple[TargetRow, ...] = ()
 
 
 class Acts(StrEnum):
@@ -91,6 +111,7 @@ class ReportRow:
         canary: the vendor's own tenant, whose isolation is not checked.
         undelivered: why the last request or reminder never got to the customer, who does not
             know that there is something to do; None where it did.
+        deployments: where the instance brings the certificate, and whether it is there.
     """
 
     slug: str
@@ -119,6 +140,12 @@ class ReportRow:
     common_name: str | None = None
     canary: bool = False
     undelivered: str | None = None
+    deployments: tuple[TargetRow, ...] = ()
+
+    @property
+    def not_deployed(self) -> tuple[TargetRow, ...]:
+        """The targets that do not have the certificate."""
+        return failing(self.deployments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +312,13 @@ def row_of(
         common_name=None if active is None else active.common_name,
         canary=facts.kind is CustomerKind.CANARY,
         undelivered=details.undelivered,
+        deployments=details.deployments,
     )
+
+
+def failing(targets: Iterable[TargetRow]) -> tuple[TargetRow, ...]:
+    """Those of the deploy targets that do not have the certificate."""
+    return tuple(one for one in targets if one.code is not None)
 
 
 def decide_next_step(
@@ -300,6 +333,10 @@ def decide_next_step(
     if renewal is None:
         if facts.active is None or status(facts, policy, at) is not Status.OK:
             return Acts.VENDOR, "a renewal opens at the next tick"
+        undeployed = failing(details.deployments)
+        if undeployed:
+            names = ", ".join(one.target for one in undeployed)
+            return Acts.INSTANCE, f"instance deploys to {names} again"
         opens = opens_at(facts.active, facts.slug, policy)
         return Acts.NOBODY, f"renewal opens {opens:%Y-%m-%d}"
     if renewal.blocked_code is not None:
@@ -344,16 +381,28 @@ def as_csv(report: Report) -> str:
     writer.writeheader()
     for kind, rows in (("customer", report.rows), ("signer", report.signers)):
         for row in rows:
-            cells = {
-                name: harmless(" ".join(value) if isinstance(value, tuple) else value)
-                for name, value in _plain(asdict(row)).items()
-            }
+            cells = {name: harmless(_cell(value)) for name, value in _plain(asdict(row)).items()}
             writer.writerow({"kind": kind, **cells})
     return text.getvalue()
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in values.items()
-    }
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return tuple(_plain(one) if isinstance(one, dict) else one for one in value)
+    return value
+
+
+def _cell(value: Any) -> Any:
+    """A value of the JSON document in one cell: of several, their words."""
+    if not isinstance(value, tuple):
+        return value
+    return " ".join(
+        f"{one['target']}:{one['code'] or 'deployed'}" if isinstance(one, dict) else str(one)
+        for one in value
+    )

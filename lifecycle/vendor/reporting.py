@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
 from sqlmodel import Session, select
 
-from lifecycle.vendor import store
+from lifecycle.vendor import deployments, store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
-from lifecycle.vendor.models import Bounce
+from lifecycle.vendor.models import Bounce, Deployment
 from lifecycle.vendor.report import (
     BouncedAddress,
     CustomerDetails,
     Report,
     ReportRow,
     SignerRow,
+    TargetRow,
     build_report,
     decide_next_step,
     row_of,
@@ -84,6 +85,7 @@ def _described(
     unreached = not_received(session)
     contacts = store.contacts_of(session, customers)
     worn = store.tags_of(session, customers)
+    targets = deployments.of_customers(session, customers)
     for record in records:
         key = store.key_of(record.customer)
         others = contacts.get(key, ())
@@ -96,16 +98,28 @@ def _described(
                 bounced=tuple(a for a in addresses if a in refused),
                 tags=worn.get(key, ()),
                 undelivered=unreached.get(key),
+                deployments=target_rows(targets.get(key, ())),
             ),
         )
 
 
+def target_rows(rows: Iterable[Deployment]) -> tuple[TargetRow, ...]:
+    """Deploy targets as a report shows them."""
+    return tuple(
+        TargetRow(row.target, row.kind, row.code, row.message, row.since, row.at) for row in rows
+    )
+
+
 def next_step(
-    session: Session, record: store.CustomerRecord, policy: Policy, at: datetime
+    session: Session,
+    record: store.CustomerRecord,
+    policy: Policy,
+    at: datetime,
+    targets: tuple[TargetRow, ...] = (),
 ) -> tuple[str, str]:
     """Who acts next for one customer, and what they do."""
     why = not_received(session).get(store.key_of(record.customer))
-    details = replace(_details(record), undelivered=why)
+    details = replace(_details(record), undelivered=why, deployments=targets)
     acts, step = decide_next_step(record.facts, details, policy, at)
     return str(acts), step
 
