@@ -57,6 +57,11 @@ class PortalServer:
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
+    @property
+    def ocsp_url(self) -> str:
+        """Where it answers for the AAI CA (RFC 6960)."""
+        return self.url + OCSP_PATH
+
     def start(self) -> None:
         """Begins to serve."""
         self._thread = threading.Thread(
