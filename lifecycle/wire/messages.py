@@ -201,6 +201,7 @@ class Work(Message):
             canary tenant's vault is at hand, and while no canary tenant has sealed one.
         sealing: asked of a canary tenant's instance alone.
         ask_again_seconds: when to ask again, over the network; None: the vendor does not say.
+        vendor_time: what time it is at the vendor's, over the network.
     """
 
     csr: CsrOrder | None = None
@@ -211,6 +212,7 @@ class Work(Message):
     sealing: Sealing | None = None
     standing: Standing | None = None
     ask_again_seconds: int | None = None
+    vendor_time: AwareDatetime | None = None
 
 
 class CsrSubmission(Message):
