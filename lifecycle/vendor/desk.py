@@ -321,8 +321,10 @@ class Desk:
                     conclude(session, customer, report, self._notices, now)
                 case Setback():
                     _set_back(session, customer, report, now)
-                case CheckWanted():
-                    order_isolation_check(session, customer, at=now)
+                case CheckWanted(after=after):
+                    latest = store.load(session, customer).latest
+                    if latest is None or latest.concluded_at == after:
+                        order_isolation_check(session, customer, at=now)
                 case CanarySeals():
                     canary_seals.keep(session, customer, report)
                 case Deployment():

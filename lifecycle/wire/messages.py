@@ -294,10 +294,16 @@ class Setback(Message):
 class CheckWanted(Message):
     """A person at the instance wants its isolation checked now; ``work`` then has the order.
 
-    Without an active certificate nothing is ordered.
+    Without an active certificate nothing is ordered, and nothing once there is a newer verdict:
+    the message may come again, late, when the person has long had what they wanted.
+
+    Attributes:
+        after: when the last check was judged that the instance knows of (``verdict_at``); None:
+            none was.
     """
 
     kind: Literal["check_wanted"] = "check_wanted"
+    after: AwareDatetime | None = None
 
 
 class CanarySeal(Message):
