@@ -27,7 +27,7 @@ from lifecycle.passphrase import PassphraseSource, resolve
 from lifecycle.pki.fingerprints import Fingerprint
 from lifecycle.pki.topic import Topic
 
-REVISION = "0002"
+REVISION = "0003"
 """Of the vault's database; a test holds it equal to ``migrations.HEAD``."""
 BUSY_TIMEOUT_MS = 30_000
 
