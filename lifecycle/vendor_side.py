@@ -14,7 +14,7 @@ from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.policy import configured_policy
-from lifecycle.vendor.database import Database
+from lifecycle.registry_database import configured_database
 
 if TYPE_CHECKING:
     from lifecycle.vendor.notices import Notices
@@ -41,7 +41,7 @@ class VendorSide:
         self.clock = clock
         self.observer: WriteObserver = observer or Unobserved()
         self.policy = configured_policy(config)
-        self.database = Database(config.database_url, self.observer)
+        self.database = configured_database(config, self.observer)
 
     @cached_property
     def notices(self) -> Notices:
@@ -73,21 +73,25 @@ class VendorSide:
             configured_mail,
             configured_quiet_hours,
         )
+        from lifecycle.turns import one_sender
         from lifecycle.vendor.outbox import DeliverySummary, deliver_due
 
         transport, chats = configured_mail(self.config), configured_chats(self.config)
         if transport is None and not chats:
             return DeliverySummary()
-        return deliver_due(
-            self.database.transaction,
-            transport,
-            self.clock.now(),
-            sender=self.config.smtp.sender,
-            vendor=self.config.vendor.name,
-            chats=chats,
-            quiet=configured_quiet_hours(self.config),
-            observer=self.observer,
-        )
+        with one_sender(self.config) as mine:
+            if not mine:
+                return DeliverySummary(stopped="Another pushcert is sending.")
+            return deliver_due(
+                self.database,
+                transport,
+                self.clock.now(),
+                sender=self.config.smtp.sender,
+                vendor=self.config.vendor.name,
+                chats=chats,
+                quiet=configured_quiet_hours(self.config),
+                observer=self.observer,
+            )
 
     def write_digest(self) -> None:
         """Writes the day's digest into the outbox, once its hour has come."""

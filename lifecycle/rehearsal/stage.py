@@ -24,6 +24,7 @@ from lifecycle.lab.gateway import ApnsGateway
 from lifecycle.lab.mailbox import Mailbox
 from lifecycle.lab.portal import Portal
 from lifecycle.pki.keys import generate_key
+from lifecycle.registry_database import configured_password
 from lifecycle.vendor import registry, store
 from lifecycle.vendor.facts import CustomerKind
 from lifecycle.vendor.migrations import upgrade
@@ -85,7 +86,7 @@ class Stage:
     def reopen(self) -> None:
         """Opens the deployment as a new process would."""
         config = load_config(self.directory / CONFIG_NAME)
-        upgrade(config.database_url)
+        upgrade(config.database_url, password=configured_password(config))
         self.embedded = Embedded(
             config,
             self.clock,

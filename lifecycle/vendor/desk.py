@@ -147,7 +147,8 @@ class Desk:
         """See ``VendorLink.submit_csr``. The bytes are kept as received: they are signed."""
         csr = read_csr(bytes(submission.csr))
         now = self._clock.now()
-        with self._database.transaction() as session:
+
+        def record(session: Session) -> None:
             customer = store.customer_by_slug(session, self._slug)
             renewal = _own_open_renewal(session, customer, submission.renewal_id)
             if renewal.csr == csr.der:
@@ -159,6 +160,8 @@ class Desk:
                     "Cancel it with `pushcert renew --cancel` if that CSR must not be used.",
                 )
             self._record_csr(session, customer, renewal, csr, now)
+
+        self._database.carry_out(record)
 
     def _record_csr(
         self, session: Session, customer: Customer, renewal: Renewal, csr: Csr, now: datetime
@@ -186,8 +189,8 @@ class Desk:
         """See ``VendorLink.submit_certificate``."""
         certificate = read_upload(submission.certificate.encode()).certificate
         now = self._clock.now()
-        opened = self._database.reading if submission.only_check else self._database.transaction
-        with opened() as session:
+
+        def look(session: Session) -> CertificateReceipt:
             customer = store.customer_by_slug(session, self._slug)
             record = store.load(session, customer)
             known = session.exec(
@@ -220,6 +223,11 @@ class Desk:
             return CertificateReceipt(
                 renewal_id=store.key_of(record.renewal), fingerprint=certificate.fingerprint
             )
+
+        if submission.only_check:
+            with self._database.reading() as session:
+                return look(session)
+        return self._database.carry_out(look)
 
     def _check(
         self,
@@ -291,7 +299,8 @@ class Desk:
     def report(self, report: AnyReport) -> None:
         """See ``VendorLink.report``."""
         now = self._clock.now()
-        with self._database.transaction() as session:
+
+        def take(session: Session) -> None:
             customer = store.customer_by_slug(session, self._slug)
             match report:
                 case Activation():
@@ -304,6 +313,8 @@ class Desk:
                     order_isolation_check(session, customer, at=now)
                 case CanarySeals():
                     canary_seals.keep(session, customer, report)
+
+        self._database.carry_out(take)
 
     def _activated(
         self, session: Session, customer: Customer, report: Activation, now: datetime
@@ -324,6 +335,7 @@ class Desk:
         _unblock(renewal)
         customer.next_action_at = now
         session.add_all([new, renewal, customer])
+        self._notices.fulfilled(session, notices.About(customer, new, renewal), now)
         audit.append(
             session,
             at=now,
@@ -338,7 +350,6 @@ class Desk:
                 "own_push": None if report.own_push is None else report.own_push.status,
             },
         )
-        self._notices.fulfilled(session, notices.About(customer, new, renewal), now)
 
 
 def certificate_row(

@@ -73,10 +73,13 @@ def write_digest(
             .limit(1)
         ).first()
     since = now - FIRST_LOOKS_BACK if before is None else before
-    with database.transaction() as session:
+
+    def write(session: Session) -> bool:
         sections = changes(session, policy, since, now)
         notices.digest(session, day, sections, now)
-    return bool(sections)
+        return bool(sections)
+
+    return database.carry_out(write)
 
 
 def changes(

@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
+from lifecycle.vendor.database import insert_unique
 from lifecycle.vendor.facts import RenewalReason
 from lifecycle.vendor.ladder import Rung
 from lifecycle.vendor.messages import Context, DigestSection, Kind, letter
@@ -292,8 +293,10 @@ class Notices:
                 if kind in chat.kinds
             ]
         for channel, dedupe_key, to, cc, given_up in ways:
-            session.add(
-                OutboxMessage(
+            # Two that decide the same at one instant write one row between them.
+            session.execute(
+                insert_unique(session, OutboxMessage)
+                .values(
                     dedupe_key=dedupe_key,
                     kind=kind,
                     channel=channel,
@@ -309,11 +312,13 @@ class Notices:
                     attach_request=attach_request,
                     created_at=now,
                     next_attempt_at=now if given_up is None else None,
+                    attempts=0,
                     given_up_at=None if given_up is None else now,
                     last_error=given_up,
+                    lease_lapsed=False,
                 )
+                .on_conflict_do_nothing()
             )
-        session.flush()
 
 
 def _addresses(session: Session, customer: Customer) -> tuple[str, ...]:

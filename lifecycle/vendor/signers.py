@@ -1,16 +1,51 @@
-"""The MDM signing certificate has an end too: the same ladder, told to vendor ops."""
+"""The MDM signing certificate: which one is in force, and the same ladder for its end."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlmodel import select
+from sqlmodel import Session, col, select, update
 
-from lifecycle.vendor import store
-from lifecycle.vendor.database import Database
+from lifecycle.vendor import audit, store
+from lifecycle.vendor.database import Database, insert_unique
 from lifecycle.vendor.ladder import LadderPolicy, Rung, expiry_ladder, owed_rung
-from lifecycle.vendor.models import OutboxMessage
+from lifecycle.vendor.models import OutboxMessage, Signer
 from lifecycle.vendor.notices import Notices, signer_ladder
+from lifecycle.vendor.signer import SignerRecord
+
+
+def put_in_force(session: Session, record: SignerRecord, now: datetime) -> None:
+    """Records the signer in force, retires the one before, and wakes who waited for it.
+
+    Of several workers that notice it at one instant, one does this: its row is unique, and the
+    others wait for that one's commit and find it in force.
+    """
+    noted = insert_unique(session, Signer).values(
+        fingerprint=record.fingerprint,
+        common_name=record.common_name,
+        not_before=record.not_before,
+        not_after=record.not_after,
+        expires_first=record.expires_first,
+        chain=record.chain_pem,
+        imported_at=now,
+    )
+    retired = col(Signer.retired_at).is_not(None)
+    taken_up = noted.on_conflict_do_update(
+        index_elements=["fingerprint"], set_={"retired_at": None}, where=retired
+    )
+    if session.execute(taken_up.returning(col(Signer.id))).first() is None:
+        return
+    another = col(Signer.fingerprint) != record.fingerprint
+    session.exec(update(Signer).where(another, ~retired).values(retired_at=now))
+    store.wake_customers_with_open_renewals(session, now)
+    audit.append(
+        session,
+        at=now,
+        actor="worker",
+        action="signer_in_force",
+        subject=record.common_name,
+        detail={"fingerprint": record.fingerprint, "not_after": record.not_after.isoformat()},
+    )
 
 
 def remind_of_signer(
@@ -32,6 +67,5 @@ def remind_of_signer(
         expiry_ladder(signer.not_after, policy), frozenset(t for t in told if t is not None), now
     )
     if rung is not None:
-        with database.transaction() as session:
-            notices.signer_expiry(session, signer, rung, now)
+        database.carry_out(lambda session: notices.signer_expiry(session, signer, rung, now))
     return rung

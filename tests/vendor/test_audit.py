@@ -5,27 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.exc import DataError, ProgrammingError
 from sqlmodel import Session, select
 
 from lifecycle.vendor import audit
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.audit_chain import GENESIS, AuditProblem, Head, entry_hash, verify
 from lifecycle.vendor.database import Database
-from lifecycle.vendor.models import AuditEntry, AuditHead, VendorTable
+from lifecycle.vendor.models import AuditEntry, AuditHead
 
 START = datetime(2027, 3, 1, 9, 30, 15, 250_000, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'vendor.sqlite'}")
-    VendorTable.metadata.create_all(made.engine)
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     yield made
     made.close()
 
@@ -199,8 +198,12 @@ def test_entries_of_a_savepoint_that_was_undone_leave_no_gap(log: Database) -> N
 def test_a_change_behind_our_back_is_found_and_the_first_named(
     log: Database, statement: str, expected: tuple[str, int]
 ) -> None:
-    with log.engine.begin() as connection:
-        connection.execute(text(statement))
+    try:
+        with log.engine.begin() as connection:
+            connection.execute(text(statement))
+    except (DataError, ProgrammingError):
+        assert not log.has_one_writer  # SQLite takes whatever it is given
+        return
     with log.reading() as session:
         assert found(verify_log(session).problem) == expected
 
