@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.invocation import (
+    MAX_LIST,
     AsJson,
     actor,
     console,
@@ -78,7 +79,7 @@ def import_customers(
     kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
     if kind not in FORMATS:
         raise typer.BadParameter("--format is csv or json")
-    rows = read_customers(read_file(file), kind)
+    rows = read_customers(read_file(file, MAX_LIST), kind)
     with invocation(ctx).vendor_side() as side:
         try:
             outcome = bulk.import_customers(

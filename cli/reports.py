@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.invocation import console, invocation, write_file
+from cli.invocation import console, invocation, write_pieces
 from lifecycle.errors import AttentionNeeded
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def report(
         raise typer.BadParameter(f"with --who, --format is one of {', '.join(WHO_FORMATS)}")
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
+    if form == "csv" and order == "urgency" and not by_whom:
+        _stream_csv(ctx, moment, span, wanted, failing, tag or (), out)
+        return
     with invocation(ctx).vendor_side() as side:
         now = side.clock.now()
         found = reporting.build(side.database, side.policy, moment or now, tags=tag or ())
@@ -87,9 +90,45 @@ def report(
         print_report(shown, console() if out is None else None, out)
     else:
         _write(_pieces(shown, form, vendor, now), out)
-    hit = sorted({row.slug for row in found.rows if row.status in failing})
+    _fail_on(failing, {row.slug for row in found.rows if row.status in failing})
+
+
+def _stream_csv(
+    ctx: typer.Context,
+    moment: datetime | None,
+    span: timedelta | None,
+    wanted: tuple[str, ...],
+    failing: tuple[str, ...],
+    tags: Sequence[str],
+    out: Path | None,
+) -> None:
+    """The form that programs read of everybody: it goes out as it is read."""
+    from lifecycle.vendor import reporting
+
+    hit: set[str] = set()
+
+    def note(slug: str, status: str) -> None:
+        if status in failing:
+            hit.add(slug)
+
+    with invocation(ctx).vendor_side() as side:
+        pieces = reporting.stream_csv(
+            side.database,
+            side.policy,
+            moment or side.clock.now(),
+            tags=tags,
+            within=span,
+            statuses=wanted,
+            note=note,
+        )
+        _write(pieces, out)
+    _fail_on(failing, hit)
+
+
+def _fail_on(failing: tuple[str, ...], hit: set[str]) -> None:
     if hit:
-        raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {', '.join(hit)}.")
+        slugs = ", ".join(sorted(hit))
+        raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {slugs}.")
 
 
 def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[str]:
@@ -119,7 +158,7 @@ def _write(pieces: Iterable[str], out: Path | None) -> None:
         for piece in pieces:
             sys.stdout.write(piece)
     else:
-        write_file(out, "".join(pieces).encode())
+        write_pieces(out, (piece.encode() for piece in pieces))
 
 
 def _span(text: str | None) -> timedelta | None:

@@ -8,19 +8,16 @@ The CSV has a line for each customer and signer, told apart by ``kind``.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from lifecycle.language.countdown import days_left
-from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.facts import (
     CustomerFacts,
     CustomerKind,
@@ -215,7 +212,7 @@ def build_report(
         bounces: the addresses that mail servers refuse.
     """
     rows = [
-        _row(facts, details, policy, at) for facts, details in customers if not facts.offboarded
+        row_of(facts, details, policy, at) for facts, details in customers if not facts.offboarded
     ]
     latest = datetime.max.replace(tzinfo=at.tzinfo)
     rows.sort(
@@ -245,7 +242,10 @@ def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow
     return SignerRow(name, str(stands), end, days_left(end, at))
 
 
-def _row(facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime) -> ReportRow:
+def row_of(
+    facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime
+) -> ReportRow:
+    """What the report says of one customer at ``at`` (aware UTC)."""
     active, renewal, isolation = facts.active, facts.renewal, facts.isolation
     stands = status(facts, policy, at)
     acts, step = decide_next_step(facts, details, policy, at)
@@ -322,22 +322,11 @@ def as_json_text(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """The report as CSV with a header line; ``kind`` is ``customer`` or ``signer``.
+    """The report as CSV with a header line; see ``report_csv``."""
+    from lifecycle.vendor.report_csv import write_csv
 
-    A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
-    """
-    text = io.StringIO()
-    columns = ["kind", *(field.name for field in fields(ReportRow))]
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for kind, rows in (("customer", report.rows), ("signer", report.signers)):
-        for row in rows:
-            cells = {
-                name: harmless(" ".join(value) if isinstance(value, tuple) else value)
-                for name, value in _plain(asdict(row)).items()
-            }
-            writer.writerow({"kind": kind, **cells})
-    return text.getvalue()
+    rows = (tuple(_plain(asdict(row)).values()) for row in report.rows)
+    return "".join(write_csv(rows, report.signers))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def customer_by_id(session: Session, customer_id: int) -> Customer:
     ).one()
 
 
+def customers_by_slug(session: Session, slugs: Sequence[str]) -> list[Customer]:
+    """Those of the customers that there are, by key; locked like one."""
+    chosen = select(Customer).where(col(Customer.slug).in_(slugs)).order_by(col(Customer.id))
+    return list(session.exec(_locked(session, chosen)))
+
+
 def lock_customers(session: Session, ids: Sequence[int]) -> None:
     """Locks many customers in a transaction that writes. Always in the order of their keys, so
     that two that lock many do not wait for each other."""
@@ -436,6 +442,8 @@ def _words_of(
 ) -> dict[int, tuple[str, ...]]:
     ids = [key_of(customer) for customer in customers]
     found: dict[int, tuple[str, ...]] = {}
+    if not ids:
+        return found
     for customer_id, said in session.exec(
         select(of, word).where(col(of).in_(ids)).order_by(col(word))
     ):

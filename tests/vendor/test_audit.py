@@ -39,7 +39,8 @@ def log(database: Database) -> Database:
 
 
 def write(session: Session, number: int) -> AuditEntry:
-    return audit.append(
+    """Appends an entry, and gives it as it was written."""
+    audit.append(
         session,
         at=START + timedelta(hours=number),
         actor="worker",
@@ -47,6 +48,7 @@ def write(session: Session, number: int) -> AuditEntry:
         subject=f"customer-{number}",
         detail={"renewal": number, "reason": "expiry", "notes": ["é", None, True]},
     )
+    return audit.latest(session, 1)[0]
 
 
 def write_and_fail(session: Session, number: int) -> None:
@@ -169,6 +171,38 @@ def test_entries_of_a_savepoint_that_was_undone_leave_no_gap(log: Database) -> N
     with log.reading() as session:
         outcome = verify_log(session)
     assert (outcome.problem, outcome.entries) == (None, 7)
+
+
+def test_entries_that_are_written_together_come_at_the_end_and_of_a_failure_none(
+    log: Database,
+) -> None:
+    def subjects(session: Session) -> list[str]:
+        return [entry.subject for entry in audit.latest(session, 9)]
+
+    def say(session: Session, subject: str) -> None:
+        audit.append(
+            session, at=START, actor="worker", action="renewal_opened", subject=subject, detail={}
+        )
+
+    def say_and_fail(session: Session) -> None:
+        say(session, "never")
+        raise RuntimeError("undone")
+
+    with log.transaction() as session:
+        with audit.together(session):
+            say(session, "first")
+            with pytest.raises(RuntimeError, match="undone"), audit.together(session):
+                say_and_fail(session)
+            with audit.together(session):
+                say(session, "second")
+            with pytest.raises(TypeError):
+                audit.append(
+                    session, at=START, actor="w", action="a", subject="s", detail={"k": b"key"}
+                )
+            assert subjects(session)[-1] == "customer-5"
+        assert subjects(session)[-2:] == ["first", "second"]
+    with log.reading() as session:
+        assert verify_log(session).problem is None
 
 
 @pytest.mark.parametrize(
