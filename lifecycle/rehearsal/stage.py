@@ -1,8 +1,8 @@
 """The stage: a real deployment in a directory, with the lab in Apple's place.
 
-Everything a vendor has is here and is used as a vendor uses it: config.toml, the registry in
-SQLite, the signer's directory, vaults, SMTP. The lab's portal is visited as a customer's admin
-visits Apple's, with the request from the mail.
+Everything a vendor has is here and is used as a vendor uses it: config.toml, the registry (in
+SQLite, unless another is given), the signer's directory, vaults, SMTP. The lab's portal is visited
+as a customer's admin visits Apple's, with the request from the mail.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Stage:
         directory: an empty folder; everything is kept in it.
         seed: fixes topics, serials and everybody's habits.
         observer: handed to the deployment.
+        database: the registry's URL; None: SQLite, in the folder.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Stage:
         seed: int,
         *,
         observer: WriteObserver | None = None,
+        database: str | None = None,
     ) -> None:
         self.directory = directory
+        self._database = database or "sqlite:///vendor.sqlite"
         self.clock = LabClock(START)
         self.rng = random.Random(seed)  # noqa: S311  (a repeatable play, no secret)
         self.authority = Authority(self.clock, seed)
@@ -102,6 +105,7 @@ class Stage:
             f"""\
 [vendor]
 name = "{VENDOR}"
+database = "{self._database}"
 ops = ["{OPS}"]
 
 [trust]
