@@ -351,6 +351,7 @@ def one_fleet(
     measure(figures, write_config(place / "fleet", url), now, place)
     if imports:
         import_all(figures, write_config(place / "empty", empty), place)
+    print(kind, f"{size:,}:", {name: _said(name, value) for name, value in figures.found.items()})
     if server is not None:
         server.drop(f"fleet_{size}")
         server.drop(f"empty_{size}")

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from lifecycle.boundary import WriteObserver
 from lifecycle.config import Config
-from lifecycle.passphrase import resolve
-from lifecycle.secret import secret_source
 from lifecycle.vendor.database import Database
 
 
@@ -22,5 +20,11 @@ def configured_database(config: Config, observer: WriteObserver | None = None) -
 
 def configured_password(config: Config) -> Callable[[], str] | None:
     """What gives the database's password; None where the configuration names no source."""
+    if config.vendor.database_password is None:
+        return None
+    # Only now: a file needs no password, and every command starts here.
+    from lifecycle.passphrase import resolve
+    from lifecycle.secret import secret_source
+
     source = secret_source(config, config.vendor.database_password)
-    return None if source is None else lambda: (resolve(source) or b"").decode()
+    return lambda: (resolve(source) or b"").decode()
