@@ -9,7 +9,7 @@ wall-clock seconds. Nothing else should be running: the shares of two runs side 
 from __future__ import annotations
 
 import argparse
-import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -65,11 +65,15 @@ def import_signer(directory: Path) -> None:
 
 def measure(command: tuple[str, ...]) -> tuple[float, float]:
     """CPU and wall-clock seconds of one run."""
-    began, before = time.perf_counter(), os.times()
+    began, before = time.perf_counter(), _cpu_of_children()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    cpu = after.children_user + after.children_system
-    return cpu - before.children_user - before.children_system, time.perf_counter() - began
+    return _cpu_of_children() - before, time.perf_counter() - began
+
+
+def _cpu_of_children() -> float:
+    # To the microsecond; `os.times` counts hundredths, and `import typer` takes five of them.
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def main() -> None:
@@ -93,8 +97,12 @@ def main() -> None:
 
 
 def show(all_of_them: tuple[Contender, ...], seen: dict[str, list[tuple[float, float]]]) -> None:
-    """The table: medians, and the ratio to the reference."""
-    table = Table("", "CPU s", "wall s", "to reference (CPU)", "(wall)", "at most")
+    """The table: medians, the ratio to the reference, and how far the rounds' ratios spread.
+
+    The spread is of the CPU seconds, round by round: of each round's command to the same
+    round's reference, the least and the most.
+    """
+    table = Table("", "CPU s", "wall s", "CPU ×", "wall ×", "rounds (CPU ×)", "at most")
     middle = {
         name: tuple(statistics.median(column) for column in zip(*runs, strict=True))
         for name, runs in seen.items()
@@ -102,15 +110,18 @@ def show(all_of_them: tuple[Contender, ...], seen: dict[str, list[tuple[float, f
     for one in all_of_them:
         cpu, wall = middle[one.name]
         if one.reference is None:
-            table.add_row(one.name, f"{cpu:.3f}", f"{wall:.3f}", "1.00", "1.00")
+            table.add_row(one.name, f"{cpu:.3f}", f"{wall:.3f}", "1.00", "1.00", "")
             continue
         base_cpu, base_wall = middle[one.reference]
+        pairs = zip(seen[one.name], seen[one.reference], strict=True)
+        ratios = sorted(run[0] / reference[0] for run, reference in pairs)
         table.add_row(
             one.name,
             f"{cpu:.3f}",
             f"{wall:.3f}",
             f"{cpu / base_cpu:.2f}",
             f"{wall / base_wall:.2f}",
+            f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
             f"{one.at_most}" if one.at_most else "",
         )
     Console().print(table)

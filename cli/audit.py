@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import AsJson, console, invocation, print_json
+from cli.progress import working
 from lifecycle.errors import AttentionNeeded
 
 audit = typer.Typer(
@@ -22,7 +24,10 @@ def register(app: typer.Typer) -> None:
 @audit.command("list")
 def list_entries(
     ctx: typer.Context,
-    customer: Annotated[str | None, typer.Option("--customer", help="Only this slug.")] = None,
+    customer: Annotated[
+        str | None,
+        typer.Option("--customer", help="Only this slug.", autocompletion=completion.slugs),
+    ] = None,
     last: Annotated[int, typer.Option("--last", min=1, help="How many entries.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +81,8 @@ def verify(
     """
     from lifecycle.vendor.audit import verify_log
 
-    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+    opened = invocation(ctx).vendor_side()
+    with opened as side, side.database.reading() as session, working("Checking the log"):
         outcome = verify_log(session, expect=expect)
     if as_json:
         print_json(

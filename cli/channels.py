@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import AsJson, console, invocation, print_json
 
 notify = typer.Typer(
@@ -23,7 +24,11 @@ def register(app: typer.Typer) -> None:
 def send_a_test(
     ctx: typer.Context,
     channel: Annotated[
-        str, typer.Argument(help="mail, or the name of a channel in config.toml (notify.NAME).")
+        str,
+        typer.Argument(
+            help="mail, or the name of a channel in config.toml (notify.NAME).",
+            autocompletion=completion.channels,
+        ),
     ],
     to: Annotated[
         str | None, typer.Option("--to", help="With mail: to this address instead of vendor.ops.")
@@ -54,7 +59,7 @@ def list_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     Example: pushcert notify list
     """
-    from lifecycle.vendor.notices import ALERTS
+    from lifecycle.vendor.kinds import ALERTS
 
     config = invocation(ctx).config()
     smtp = config.smtp

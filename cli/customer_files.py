@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion, customer_sources
 from cli.invocation import (
     MAX_LIST,
     AsJson,
@@ -21,13 +23,17 @@ from cli.invocation import (
     read_file,
     write_file,
 )
-from lifecycle.errors import AttentionNeeded, Finding, Refused
+from cli.progress import track, working
+from lifecycle.errors import AttentionNeeded, refuse
+from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.vendor.bulk import BadRow
+    from lifecycle.vendor.customer_file import Row
+    from lifecycle.vendor.found_certificates import Found
 
-SHOWN = 20
-"""How many bad lines are named one by one on a terminal."""
+SHOWN = 200
+"""How many bad rows are named one by one; --bad-rows and --json have them all."""
 FORMATS = ("csv", "json")
 
 
@@ -40,12 +46,13 @@ def add_to(customer: typer.Typer) -> None:
 def import_customers(
     ctx: typer.Context,
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="CSV or JSON: slug,name,email and, if wanted, apple_account, certificate"
-            " (a path), contacts, language, tags, notes. - for stdin."
+            " (a path), contacts, language, tags, notes, kind. - for stdin. Or a folder with"
+            " MDM_…_Certificate.pem files, or a dump of NanoMDM's database (.sql)."
         ),
-    ],
+    ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Import the good rows though others are bad.")
     ] = False,
@@ -60,32 +67,78 @@ def import_customers(
         typer.Option("--bad-rows", help="Write the bad lines with their reasons to this CSV."),
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="csv or json; else by the file's ending.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="csv or json; else by the file's ending.",
+            autocompletion=completion.words(*FORMATS),
+        ),
+    ] = None,
+    zentral: Annotated[
+        str | None, typer.Option("--zentral", help="Take the certificates of this Zentral server.")
+    ] = None,
+    nanomdm: Annotated[
+        str | None,
+        typer.Option("--nanomdm", help="Hold this NanoMDM's expiries against the registry."),
+    ] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", help="Ask NanoMDM for this one; repeatable.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key-from", help="The server's key: env:NAME, file:PATH, command:…"),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="Trust this CA for the server.")
+    ] = None,
+    email: Annotated[
+        str, typer.Option("--email", help="The address of customers found by certificate alone.")
+    ] = "",
+    draft: Annotated[
+        Path | None,
+        typer.Option("--draft", help="Write those customers to this CSV, to be completed."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Adds many customers at once; nothing is imported when any row is bad.
+
+    From a folder, a dump or a server, customers are known again by the topic of their
+    certificate; NanoMDM's API gives no certificates, so its expiries are compared.
 
     Exit code 3 when rows are bad; with --keep-going 4, and the good rows are in. What is
     recorded as it stands in the file changes nothing, so a file can be imported again.
 
     Example: pushcert customer import customers.csv
     """
-    from rich.progress import track
-
     from lifecycle.vendor import bulk
     from lifecycle.vendor.customer_file import read_customers
 
-    kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
-    if kind not in FORMATS:
-        raise typer.BadParameter("--format is csv or json")
-    rows = read_customers(read_file(file, MAX_LIST), kind)
+    server = customer_sources.Server(nanomdm, zentral, api_key, ca_file, tuple(topic or ()))
+    if (file is None) == (not server.is_given):
+        raise typer.BadParameter("give a file, --zentral or --nanomdm")
+    if server.nanomdm is not None:
+        _compare(ctx, server, as_json)
+        return
+    found = customer_sources.found_at(server) if file is None else customer_sources.found_in(file)
+    if found is not None:
+        rows, read_certificate = _found_rows(ctx, found, email, draft, as_json)
+        if draft is not None:
+            return
+    elif file is not None:
+        kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
+        if kind not in FORMATS:
+            raise typer.BadParameter("--format is csv or json")
+        rows, folder = read_customers(read_file(file, MAX_LIST), kind), file.parent
+
+        def read_certificate(path: Path) -> bytes:
+            return read_file(folder / path)
+
     with invocation(ctx).vendor_side() as side:
         try:
             outcome = bulk.import_customers(
                 side.database,
-                track(rows, description="Importing", console=console(stderr=True), transient=True),
-                read_certificate=lambda path: read_file(file.parent / path),
+                track(rows, "Importing"),
+                read_certificate=read_certificate,
                 keep_going=keep_going,
                 update=update,
                 dry_run=dry_run,
@@ -96,7 +149,13 @@ def import_customers(
             _write_bad_rows(bad_rows, bad.rows)
             if as_json:
                 print_json({"added": 0, "changed": 0, "unchanged": 0, "bad": _as_json(bad.rows)})
-            raise _shortened(bad) from None
+            _say_bad_rows(bad.rows)
+            raise refuse(
+                "rows_bad",
+                f"{counted(len(bad.rows), 'row is', 'rows are')} bad, and nothing was imported.",
+                "Mend them, or import the others with --keep-going."
+                + _where(bad_rows, more=len(bad.rows) > SHOWN),
+            ) from None
     _write_bad_rows(bad_rows, outcome.bad)
     if as_json:
         print_json(
@@ -113,28 +172,63 @@ def import_customers(
             f"{would} {outcome.added}, changed {outcome.changed}, unchanged {outcome.unchanged}."
         )
     if outcome.bad:
-        lines = [f"line {b.line}: {f.message}" for b in outcome.bad for f in b.findings]
-        more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        _say_bad_rows(outcome.bad)
         raise AttentionNeeded(
-            f"{len(outcome.bad)} rows were left out: {'; '.join(lines[:SHOWN])}{more}.",
+            f"{counted(len(outcome.bad), 'row was', 'rows were')} left out.",
             "Mend them and import the file again; what is in stays as it is."
-            + _where(bad_rows, more=bool(more)),
+            + _where(bad_rows, more=len(outcome.bad) > SHOWN),
         )
 
 
-def _shortened(bad: Refused) -> Refused:
-    if len(bad.findings) <= SHOWN:
-        return bad
-    return Refused(
-        (
-            *bad.findings[:SHOWN],
-            Finding(
-                "more_bad_rows",
-                f"{len(bad.findings) - SHOWN} more things are wrong; nothing was imported.",
-                "See them all with --json, or in a file with --bad-rows FILE.",
-            ),
-        )
+def _say_bad_rows(rows: Sequence[BadRow]) -> None:
+    for bad in rows[:SHOWN]:
+        for finding in bad.findings:
+            print(f"pushcert: Line {bad.line}: {finding} [{finding.code}]", file=sys.stderr)
+    if len(rows) > SHOWN:
+        print(f"pushcert: … and {counted(len(rows) - SHOWN, 'more row')}.", file=sys.stderr)
+
+
+def _found_rows(
+    ctx: typer.Context, found: list[Found], email: str, draft: Path | None, as_json: bool
+) -> tuple[list[Row], Callable[[Path], bytes]]:
+    """Rows for certificates that were found, or the draft of a list of them."""
+    from lifecycle.vendor.found_certificates import (
+        active_ends,
+        as_rows,
+        require_addresses,
+        slugs_by_topic,
     )
+
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+        made = as_rows(found, slugs_by_topic(session), active_ends(session), email)
+    for label in made.older:
+        print(f"note: {label} is older than another certificate of its topic.", file=sys.stderr)
+    if draft is None:
+        require_addresses(made)
+    else:
+        customer_sources.write_draft(made.new, dict(made.data), draft)
+        if as_json:
+            print_json({"drafted": len(made.new), "known": len(made.rows) - len(made.new)})
+        else:
+            console().print(
+                f"Wrote {draft} with {len(made.new)} customers;"
+                f" {len(made.rows) - len(made.new)} are in the registry already. Fill it in, and"
+                " import it.",
+                markup=False,
+            )
+    return list(made.rows), lambda path: made.data[str(path)]
+
+
+def _compare(ctx: typer.Context, server: customer_sources.Server, as_json: bool) -> None:
+    with invocation(ctx).vendor_side() as side, side.database.reading() as session:
+        agree, bad = customer_sources.compared_with(server, session)
+    if as_json:
+        print_json({"added": 0, "changed": 0, "unchanged": agree, "bad": _as_json(bad)})
+    else:
+        console().print(f"{agree} agree, {len(bad)} do not.")
+    if bad:
+        said = " ".join(str(finding) for row in bad[:SHOWN] for finding in row.findings)
+        raise AttentionNeeded(said)
 
 
 def _where(file: Path | None, *, more: bool) -> str:
@@ -172,14 +266,20 @@ def _write_bad_rows(file: Path | None, rows: Sequence[BadRow]) -> None:
 
 def export(
     ctx: typer.Context,
-    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    form: Annotated[
+        str,
+        typer.Option("--format", help="csv or json.", autocompletion=completion.words(*FORMATS)),
+    ] = "csv",
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
     certificates: Annotated[
         Path | None,
         typer.Option("--certificates", help="Also put the active certificates in this folder."),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="Only with this tag; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Off-boarded customers as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -195,16 +295,12 @@ def export(
     if kind not in FORMATS:
         raise typer.BadParameter("--format is csv or json")
     save = None if certificates is None else _saver(certificates, out)
-    with invocation(ctx).vendor_side() as side:
+    with invocation(ctx).vendor_side() as side, working("Exporting"):
         rows = bulk.exported(
             side.database, offboarded=everyone, tags=tag or (), save_certificate=save
         )
         if kind == "json":
             text = json.dumps(as_documents(rows), indent=2, ensure_ascii=False) + "\n"
-        elif out is None:
-            for part in write_csv(rows):
-                print(part, end="")
-            return
         else:
             text = "".join(write_csv(rows))
     if out is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import (
     AsJson,
     configure_log,
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 Customer = Annotated[
     str | None,
-    typer.Option("--customer", help="The customer's slug, where instances are embedded."),
+    typer.Option(
+        "--customer",
+        help="The customer's slug, where instances are embedded.",
+        autocompletion=completion.slugs,
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import instance_setup, setup_page
+from cli import deploying, instance_setup, setup_page
 from cli.instance_setup import Customer, one_instance
 from cli.invocation import AsJson, console, print_json, read_file, say_notes, write_file
 from lifecycle.errors import AttentionNeeded, Unavailable, refuse
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     instance_setup.add_to(instance)
     instance.command()(setup_page.serve)
     instance.add_typer(device, name="device")
+    deploying.add_to(instance)
     app.add_typer(instance, name="instance")
 
 
@@ -113,21 +114,42 @@ def upload(
 @device.command("import")
 def import_devices(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="TokenUpdate property list, or CSV.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="TokenUpdate property list, CSV, NanoMDM's webhook events or database dump, or"
+            " the folder of its file storage."
+        ),
+    ],
     customer: Customer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Takes in devices: a TokenUpdate message, or a CSV with udid,token,push_magic,topic.
+    """Takes in devices: a TokenUpdate message, a CSV list, or what NanoMDM has of them.
+
+    A CSV list has the columns udid,token,push_magic and, if it likes, topic. Devices of another
+    topic in NanoMDM's files are another customer's, and left out.
 
     Example: pushcert instance device import TokenUpdate.plist --customer acme
     """
-    data = read_file(file)
+    stored = [read_file(path) for path in deploying.stored_devices(file)] if file.is_dir() else None
+    data = read_file(file) if stored is None else b""
     with one_instance(ctx, customer) as one, one.vault() as vault:
-        done = vault.import_devices(data, one.clock.now())
+        now = one.clock.now()
+        if stored is None:
+            done = vault.import_devices(data, now)
+        else:
+            done = vault.import_stored_devices(stored, now)
     if as_json:
-        print_json({"added": list(done.added), "updated": list(done.updated)})
-    else:
-        console().print(f"{len(done.added)} added, {len(done.updated)} updated.")
+        print_json(
+            {
+                "added": list(done.added),
+                "updated": list(done.updated),
+                "left_out": done.left_out,
+            }
+        )
+        return
+    left = f" {done.left_out} of other topics, or no longer enrolled." if done.left_out else ""
+    console().print(f"{len(done.added)} added, {len(done.updated)} updated.{left}")
 
 
 @device.command("list")
@@ -229,33 +251,6 @@ def push(
         raise Unavailable("Some devices got no push: APNs gave no answer.", "Try again.")
     if not all(a.delivered for a in answers):
         raise AttentionNeeded("APNs refused some of the pushes.")
-
-
-@instance.command()
-def export(
-    ctx: typer.Context,
-    out: Annotated[Path, typer.Option("--out", help="Where the pair goes; mode 0600.")],
-    customer: Customer = None,
-    p12: Annotated[bool, typer.Option("--p12", help="As PKCS#12.")] = False,
-    pem: Annotated[bool, typer.Option("--pem", help="As PEM, certificate and key.")] = False,
-    passphrase: Annotated[
-        str | None,
-        typer.Option("--passphrase-from", help="env:NAME, file:PATH or command:…; --p12 needs it."),
-    ] = None,
-) -> None:
-    """Writes the active certificate with its private key, for the customer's other software.
-
-    Example: pushcert instance export --customer acme --pem --out acme-push.pem
-    """
-    from lifecycle.instance.export import export_pem, export_pkcs12, save
-    from lifecycle.passphrase import parse_source, resolve
-
-    if p12 == pem:
-        raise typer.BadParameter("give --p12 or --pem")
-    secret = None if passphrase is None else resolve(parse_source(passphrase))
-    with one_instance(ctx, customer) as one, one.vault() as vault:
-        save(out, export_pkcs12(vault, secret or b"") if p12 else export_pem(vault, secret))
-    console().print(f"Wrote {out}. It holds a private key: keep it to yourself.", markup=False)
 
 
 @instance.command()

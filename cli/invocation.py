@@ -195,15 +195,6 @@ def say_notes(findings: Sequence[Finding]) -> None:
 
 def configure_log() -> None:
     """Log lines go to stderr, as key=value, without values of unforeseen errors' locals."""
-    import structlog
+    from lifecycle.log_lines import configure
 
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        # Looked up for every line: what stderr is can change, and the old one be closed.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
+    configure()

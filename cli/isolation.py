@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import completion
 from cli.invocation import AsJson, console, invocation, print_json, read_file
 
 if TYPE_CHECKING:
@@ -32,16 +33,30 @@ def register(app: typer.Typer) -> None:
 @isolation.command()
 def report(
     ctx: typer.Context,
-    form: Annotated[str, typer.Option("--format", help="table, json, csv or html.")] = "table",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="table, json, csv or html.",
+            autocompletion=completion.words(*FORMATS),
+        ),
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     since: Annotated[
         str | None, typer.Option("--since", help="Only verdicts as new as this: 12h, 7d, a date.")
     ] = None,
     verdict: Annotated[
         list[str] | None,
-        typer.Option("--verdict", help="Only this verdict, or 'unchecked'; may be repeated."),
+        typer.Option(
+            "--verdict",
+            help="Only this verdict, or 'unchecked'; may be repeated.",
+            autocompletion=completion.words(*VERDICTS),
+        ),
     ] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Only what this run verified.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Only what this run verified.", autocompletion=completion.runs),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
 ) -> None:
     """Says of every customer when isolation was last verified, and what APNs answered.
@@ -125,7 +140,8 @@ def runs(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @isolation.command()
 def document(
-    ctx: typer.Context, run: Annotated[str, typer.Argument(help="Id of the run.")]
+    ctx: typer.Context,
+    run: Annotated[str, typer.Argument(help="Id of the run.", autocompletion=completion.runs)],
 ) -> None:
     """Writes the signed document of a run; `verify --all` does so by itself.
 

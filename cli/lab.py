@@ -12,9 +12,15 @@ from cli.invocation import AsJson, console, print_json, read_file, write_file
 from lifecycle.errors import refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from rich.console import Console
 
+    from lifecycle.rehearsal.play import Wanted
+    from lifecycle.rehearsal.stage import Stage
     from lifecycle.rehearsal.timeline import Line
+    from lifecycle.rehearsal.year import Year
 
 lab = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +30,7 @@ portal = typer.Typer(
     no_args_is_help=True,
     help="The portal of a running `pushcert lab up`. Example: pushcert lab portal list --url URL",
 )
+MOST_INSTANCES = 64
 Url = Annotated[str, typer.Option("--url", help="The portal_url that `lab up` printed.")]
 Account = Annotated[str, typer.Option("--apple-account", help="Who is signed in.")]
 RequestFile = Annotated[Path, typer.Argument(help="The push certificate request.")]
@@ -36,26 +43,31 @@ def register(app: typer.Typer) -> None:
     app.add_typer(lab, name="lab")
 
 
-def _require_extra() -> None:
-    try:
-        import aiosmtpd
-        import OpenSSL  # noqa: F401
-    except ModuleNotFoundError:
+def _require_extra(*, server: bool = False) -> None:
+    from importlib.util import find_spec
+
+    needed = ("aiosmtpd", "h2", "OpenSSL", *(("fastapi", "uvicorn") if server else ()))
+    if any(find_spec(name) is None for name in needed):
         raise refuse(
             "lab_not_installed",
             "The lab's packages are not installed.",
-            "Run `pip install 'pushcert[lab]'`.",
-        ) from None
-    del aiosmtpd
+            f"Run `pip install 'pushcert[{'lab,server' if server else 'lab'}]'`.",
+        )
 
 
 @lab.command()
 def run(
     customers: Annotated[int, typer.Option("--customers", min=1, help="How many.")] = 6,
     days: Annotated[int, typer.Option("--days", min=1, max=2000, help="How many.")] = 400,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same timeline.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Fixes what happens and when.")] = 1,
     quiet_year: Annotated[
         bool, typer.Option("--quiet-year", help="Nothing goes wrong: no staged mishaps.")
+    ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed", help="A process for each instance, two for the vendor, TLS between."
+        ),
     ] = False,
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Keep the deployment here, to look at it later.")
@@ -68,11 +80,23 @@ def run(
     only the clock, the portal and the gateway are the lab's. Things go wrong on purpose, and
     the timeline shows how they are caught. Ends with PASS, or FAIL and exit code 1.
 
+    With --distributed the planes are apart: `serve`, `run` and every `instance run` are processes
+    of their own that talk over TLS, and every byte between them is searched for secrets.
+
     Example: pushcert lab run --customers 6 --days 400
     """
-    _require_extra()
+    if distributed and customers > MOST_INSTANCES:
+        raise typer.BadParameter(
+            f"at most {MOST_INSTANCES} with --distributed: each is a process of its own",
+            param_hint="--customers",
+        )
+    _require_extra(server=distributed)
     import tempfile
 
+    from lifecycle.rehearsal.play import Wanted, distributed_year, embedded_year
+
+    play = distributed_year if distributed else embedded_year
+    wanted = Wanted(customers, days, seed, quiet_year)
     if directory is not None:
         if directory.exists() and any(directory.iterdir()):
             raise refuse(
@@ -80,46 +104,47 @@ def run(
                 f"{directory} is not empty.",
                 "Name a new folder with --dir, or leave it out.",
             )
-        code = _play(directory, customers, days, seed, quiet_year, as_json)
+        code = _play(play, directory, wanted, as_json)
     else:
         with tempfile.TemporaryDirectory(prefix="pushcert-lab-") as folder:
-            code = _play(Path(folder) / "vendor", customers, days, seed, quiet_year, as_json)
+            code = _play(play, Path(folder) / "vendor", wanted, as_json)
     raise typer.Exit(code)
 
 
-def _play(directory: Path, customers: int, days: int, seed: int, quiet: bool, as_json: bool) -> int:
+def _play(
+    play: Callable[[Path, Wanted], AbstractContextManager[Year]],
+    directory: Path,
+    wanted: Wanted,
+    as_json: bool,
+) -> int:
     import logging
+    from dataclasses import replace
 
     import structlog
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lifecycle.rehearsal.stage import Stage
     from lifecycle.rehearsal.verdict import failures, totals
-    from lifecycle.rehearsal.year import Year
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     out, err = console(), console(stderr=True)
     columns = (TextColumn("day {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn())
-    with (
-        Stage(directory, seed).open() as stage,
-        Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar,
-    ):
-        task = bar.add_task("year", total=days)
-        year = Year(
-            stage,
-            customers,
-            days,
-            quiet=quiet,
-            tell=lambda line: None if as_json else _tell(out, line),
-            progress=lambda done: bar.update(task, completed=done),
-        )
+    bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    task = bar.add_task("year", total=wanted.days)
+    told = replace(
+        wanted,
+        tell=lambda line: None if as_json else _tell(out, line),
+        progress=lambda done: bar.update(task, completed=done),
+    )
+    with play(directory, told) as year, bar:
         year.play()
         bar.stop()
         wrong, sums = list(failures(year)), totals(year)
         if as_json:
             _print_outcome_json(year.timeline.lines, sums, wrong)
         else:
-            _print_report(out, stage)
+            _print_report(out, year.stage)
+            if (unseen := year.stage.deployment.boundary.unseen) is not None:
+                out.print(f"Not searched for secrets: {unseen}", markup=False)
             out.print(
                 f"renewals {sums.renewals}, pushes {sums.pushes}, reminders {sums.reminders},"
                 f" refusals {sums.refusals}"
@@ -136,17 +161,12 @@ def _tell(out: Console, line: Line) -> None:
     out.print(Text(f"day {line.day:>3}  {mark} {line.who}: {line.text}", style=styles[line.tone]))
 
 
-def _print_report(out: Console, stage: object) -> None:
+def _print_report(out: Console, stage: Stage) -> None:
     from cli.report_table import print_report
-    from lifecycle.rehearsal.stage import Stage
     from lifecycle.vendor import reporting
 
-    if not isinstance(stage, Stage):
-        raise TypeError("a stage is needed")
-    embedded = stage.embedded
-    print_report(
-        reporting.build(embedded.database, embedded.policy, embedded.clock.now()), out, None
-    )
+    plane = stage.plane
+    print_report(reporting.build(plane.database, plane.policy, plane.clock.now()), out, None)
 
 
 def _print_outcome_json(lines: list[Line], sums: object, wrong: list[str]) -> None:

@@ -34,6 +34,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "customer": ("cli.customers", "The registry of customers."),
         "audit": ("cli.audit", "The hash-chained audit log."),
         "feed": ("cli.feeds", "Calendars that subscribe to the expiries."),
+        "vendor": ("cli.vendor_books", "The whole of the books as one document, to take along."),
     },
     "Isolation": {
         "verify": ("cli.work", "Proves that customers reach their own devices and no others."),
@@ -43,6 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("cli.upkeep", "Makes config.toml, the database and the directories."),
         "doctor": ("cli.upkeep", "Checks the deployment; one line each, with the remedy."),
         "signer": ("cli.signers", "The MDM signing certificate."),
+        "user": ("cli.users", "Who may sign in to the dashboard with a password."),
         "notify": ("cli.channels", "Mail and chat channels, and a test of each."),
         "tick": ("cli.work", "Does everything that is owed now, once; for cron."),
         "run": ("cli.work", "Runs the scheduler until SIGTERM."),

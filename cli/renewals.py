@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import (
     AsJson,
     actor,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lifecycle.wire.messages import SignedRequest
 
 PORTAL = "https://identity.apple.com/pushcert"
-Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+Slug = Annotated[str, typer.Argument(help="The customer's slug.", autocompletion=completion.slugs)]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +38,12 @@ def register(app: typer.Typer) -> None:
 def renew(
     ctx: typer.Context,
     slug: Slug,
-    reason: Annotated[str, typer.Option("--reason", help="Why; goes to the audit log.")] = "manual",
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", help="Why; goes to the audit log.", autocompletion=completion.reasons
+        ),
+    ] = "manual",
     apple_account: Annotated[
         str | None,
         typer.Option("--apple-account", help="With the reason apple_account_changed: the new one."),
@@ -100,6 +106,13 @@ def renew(
                 console().print(f"No renewal of {slug} was open.", markup=False)
             else:
                 console().print(f"Renewal {number} of {slug} is cancelled.", markup=False)
+                after = renewing.standing(embedded, slug)
+                if after.acts != "nobody":
+                    console().print(
+                        f"Next: {after.next_step}; `pushcert customer pause {slug}` keeps it from"
+                        " that.",
+                        markup=False,
+                    )
             return
         notes = renewing.start(embedded, slug, why, actor=actor(), apple_account=apple_account)
         for note in notes:
@@ -166,7 +179,7 @@ def upload(
 
     Example: pushcert upload acme 'MDM_ Example_Certificate.pem'
     """
-    from cli.renewal_dialogue import document_of
+    from cli.renewal_words import document_of
     from lifecycle import renewing
 
     data = read_file(file)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cli.invocation import console, write_file
 from lifecycle.vendor.csv_cells import harmless
+from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.vendor.report import Report, ReportRow
@@ -166,16 +167,16 @@ def _print(report: Report, out: Console) -> None:
         table.add_row(Text(row.slug, overflow="fold"), *cells, _next(row))
     out.print(table)
     for signer in report.signers:
-        line = f"signer: {signer.name}, until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
-        out.print(
-            Text(line, style="" if signer.status == "ok" else STYLES[signer.status]),
-            soft_wrap=False,
-        )
+        until = f", until {signer.not_after:%Y-%m-%d} ({signer.days_left} d)"
+        name = Text(f"signer: {signer.name}")
+        name.truncate(max(20, out.width - len(until)), overflow="ellipsis")
+        style = "" if signer.status == "ok" else STYLES[signer.status]
+        out.print(name + Text(until), style=style, soft_wrap=False)
     if report.undelivered:
         out.print(
             Text(
-                f"{report.undelivered} message{'' if report.undelivered == 1 else 's'}"
-                " could not be delivered: see pushcert doctor"
+                f"{counted(report.undelivered, 'message')} could not be delivered:"
+                " see pushcert doctor"
             ),
             style="red",
         )
@@ -190,5 +191,9 @@ def _next(row: ReportRow) -> Text:
     if row.blocked_by is not None:
         since = "" if row.blocked_since is None else f" since {row.blocked_since:%Y-%m-%d}"
         text.append(f"held up{since}, {row.acts} must act: ", style="yellow")
+    for target in row.not_deployed:
+        since = "" if target.since is None else f" since {target.since:%Y-%m-%d}"
+        why = (target.message or target.code or "").split(". ")[0].rstrip(".")
+        text.append(f"not deployed to {target.target}{since}: {why}\n", style="yellow")
     # The first sentence says what is wrong; `customer show` and --json have the rest.
     return text.append(row.next_step.split(". ")[0].rstrip("."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.invocation import console, invocation, write_pieces
+from cli.progress import working
 from lifecycle.errors import AttentionNeeded
+from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.vendor.report import Report
@@ -28,24 +32,45 @@ def register(app: typer.Typer) -> None:
 def report(
     ctx: typer.Context,
     within: Annotated[
-        str | None, typer.Option("--within", help="Only what ends within this time, e.g. 60d.")
+        str | None, typer.Option("--within", help="Only what ends within this time: 60d, 8w, 12h.")
     ] = None,
     status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only this status; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--status",
+            help="Only this status; may be repeated.",
+            autocompletion=completion.statuses,
+        ),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="table, json, csv, html, ics or prometheus.")
+        str,
+        typer.Option(
+            "--format",
+            help="table, json, csv, html, ics or prometheus.",
+            autocompletion=completion.words(*FORMATS),
+        ),
     ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file.")] = None,
     at: Annotated[
-        str | None, typer.Option("--at", help="As it will stand on this date, YYYY-MM-DD.")
+        str | None,
+        typer.Option(
+            "--at", help="As it will stand on this date, or at the end of this month: 2027-03."
+        ),
     ] = None,
     order: Annotated[
-        str, typer.Option("--sort", help="urgency, expiry, customer, account or status.")
+        str,
+        typer.Option(
+            "--sort",
+            help="urgency, expiry, customer, account or status.",
+            autocompletion=completion.words("urgency", "expiry", "customer", "account", "status"),
+        ),
     ] = "urgency",
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only with this tag; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tag", help="Only with this tag; repeatable.", autocompletion=completion.tags
+        ),
     ] = None,
     by_whom: Annotated[
         bool,
@@ -53,7 +78,11 @@ def report(
     ] = False,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option("--fail-on", help="Exit code 4 if anybody has this status; repeatable."),
+        typer.Option(
+            "--fail-on",
+            help="Exit code 4 if anybody, or the signer, has this status; repeatable.",
+            autocompletion=completion.statuses,
+        ),
     ] = None,
 ) -> None:
     """Says whose push certificate ends when, and what is stuck and why.
@@ -75,9 +104,16 @@ def report(
     if form == "csv" and order == "urgency" and not by_whom:
         _stream_csv(ctx, moment, span, wanted, failing, tag or (), out)
         return
-    with invocation(ctx).vendor_side() as side:
+    with invocation(ctx).vendor_side() as side, working("Reading the registry"):
         now = side.clock.now()
-        found = reporting.build(side.database, side.policy, moment or now, tags=tag or ())
+        found = reporting.build(
+            side.database,
+            side.policy,
+            moment or now,
+            tags=tag or (),
+            ops=side.config.vendor.ops,
+            now=now,
+        )
         vendor = side.config.vendor.name
     shown = found.only(within=span, statuses=wanted).sorted_by(order)
     if by_whom:
@@ -89,8 +125,14 @@ def report(
 
         print_report(shown, console() if out is None else None, out)
     else:
-        _write(_pieces(shown, form, vendor, now), out)
-    _fail_on(failing, {row.slug for row in found.rows if row.status in failing})
+        with working("Writing the report"):
+            pieces = list(_pieces(shown, form, vendor, now))
+        _write(pieces, out)
+    _fail(
+        failing,
+        {row.slug for row in found.rows if row.status in failing},
+        [signer.name for signer in found.signers if signer.status in failing],
+    )
 
 
 def _stream_csv(
@@ -112,23 +154,27 @@ def _stream_csv(
             hit.add(slug)
 
     with invocation(ctx).vendor_side() as side:
+        at = moment or side.clock.now()
         pieces = reporting.stream_csv(
-            side.database,
-            side.policy,
-            moment or side.clock.now(),
-            tags=tags,
-            within=span,
-            statuses=wanted,
-            note=note,
+            side.database, side.policy, at, tags=tags, within=span, statuses=wanted, note=note
         )
         _write(pieces, out)
-    _fail_on(failing, hit)
+        with side.database.reading() as session:
+            signers = reporting.signer_rows(session, side.policy, at)
+    _fail(failing, hit, [signer.name for signer in signers if signer.status in failing])
 
 
-def _fail_on(failing: tuple[str, ...], hit: set[str]) -> None:
+def _fail(failing: tuple[str, ...], hit: set[str], signers: list[str]) -> None:
+    """Raises ``AttentionNeeded`` if a customer, or the signer, has one of these statuses."""
+    said = []
     if hit:
+        are = "is" if len(hit) == 1 else "are"
         slugs = ", ".join(sorted(hit))
-        raise AttentionNeeded(f"{len(hit)} customers are {' or '.join(failing)}: {slugs}.")
+        said.append(f"{counted(len(hit), 'customer')} {are} {' or '.join(failing)}: {slugs}.")
+    if signers:
+        said.append(f"MDM signing: {', '.join(signers)} ({' or '.join(failing)}).")
+    if said:
+        raise AttentionNeeded(" ".join(said), "See `pushcert report` for what comes next.")
 
 
 def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[str]:
@@ -164,19 +210,26 @@ def _write(pieces: Iterable[str], out: Path | None) -> None:
 def _span(text: str | None) -> timedelta | None:
     if text is None:
         return None
-    number = text.removesuffix("d")
-    if not number.isdigit():
-        raise typer.BadParameter("--within is a number of days, such as 60d")
-    return timedelta(days=int(number))
+    units = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "d")
+    if not (number.isascii() and number.isdigit() and len(number) < 6):
+        raise typer.BadParameter("--within is a time such as 60d, 8w or 12h")
+    return int(number) * units[unit]
 
 
 def _moment(text: str | None) -> datetime | None:
+    """A date, an instant, or a month, which counts as its last second; UTC if it says no zone."""
     if text is None:
         return None
+    month = re.fullmatch(r"(\d{4})-(\d{2})", text)
     try:
+        if month is not None:
+            years, months = divmod(int(month[1]) * 12 + int(month[2]), 12)
+            datetime(int(month[1]), int(month[2]), 1, tzinfo=UTC)  # there is such a month
+            return datetime(years, months + 1, 1, tzinfo=UTC) - timedelta(seconds=1)
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("--at is a date such as 2027-03-01") from None
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("--at is a date such as 2027-03-01, or a month: 2027-03") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

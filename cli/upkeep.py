@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.invocation import AsJson, console, invocation, print_json, write_file
 from lifecycle.errors import AttentionNeeded
+from lifecycle.wording import counted
+
+if TYPE_CHECKING:
+    from lifecycle.diagnosis import Diagnosis
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +66,7 @@ def _template() -> str:
 def doctor(
     ctx: typer.Context,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not try to reach APNs and the mail server.")
+        bool, typer.Option("--offline", help="Try to reach nobody: not APNs, not the mail server.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,15 +76,17 @@ def doctor(
 
     Example: pushcert doctor
     """
-    from rich.text import Text
-
     from lifecycle.clock import SystemClock
     from lifecycle.doctor import diagnose
     from lifecycle.embedded import Embedded
 
     run = invocation(ctx)
+    found = []
     with Embedded(run.config(), SystemClock()) as embedded:
-        found = list(diagnose(embedded, embedded.clock.now(), network=not offline))
+        for one in diagnose(embedded, embedded.clock.now(), network=not offline):
+            found.append(one)
+            if not as_json:
+                _print_diagnosis(one)  # at once: what is to be reached may take its time
     if as_json:
         print_json(
             [
@@ -94,13 +100,16 @@ def doctor(
                 for d in found
             ]
         )
-    else:
-        out = console()
-        for d in found:
-            mark = Text("BAD ", style="bold red")
-            if d.well:
-                mark = Text("note ", style="yellow") if d.notice else Text("ok  ", style="green")
-            out.print(mark + Text(f"{d.what}: {d.message} {d.remedy}".rstrip(), style=""))
-    bad = [d for d in found if not d.well]
+    bad = sum(not d.well for d in found)
     if bad:
-        raise AttentionNeeded(f"{len(bad)} of {len(found)} checks need attention.")
+        verb = "needs" if bad == 1 else "need"
+        raise AttentionNeeded(f"{bad} of {counted(len(found), 'check')} {verb} attention.")
+
+
+def _print_diagnosis(one: Diagnosis) -> None:
+    from rich.text import Text
+
+    mark = Text("BAD ", style="bold red")
+    if one.well:
+        mark = Text("note ", style="yellow") if one.notice else Text("ok  ", style="green")
+    console().print(mark + Text(f"{one.what}: {one.message} {one.remedy}".rstrip(), style=""))

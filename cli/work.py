@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.invocation import AsJson, Invocation, console, invocation, print_json
+from cli import completion
+from cli.invocation import AsJson, Invocation, actor, console, invocation, print_json
+from cli.progress import track, working
 from lifecycle.errors import AttentionNeeded, InternalFault, Unavailable
+from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.instance.outcomes import Verification
+    from lifecycle.vendor.dry_run import Upcoming
     from lifecycle.vendor_plane import Tick
 
 
@@ -23,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     ctx: typer.Context,
-    slugs: Annotated[list[str] | None, typer.Argument(help="Customers to check.")] = None,
+    slugs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Customers to check.", autocompletion=completion.slugs),
+    ] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Check every customer.")] = False,
     since: Annotated[
         str | None,
@@ -56,8 +64,9 @@ def verify(
         verify_all(invocation(ctx), since=since, resume=resume, as_json=as_json)
         return
     with invocation(ctx).embedded() as embedded:
-        outcomes = [embedded.verify(slug) for slug in slugs or ()]
-        embedded.send_mail()
+        outcomes = [embedded.verify(slug) for slug in track(slugs or [], "Verifying")]
+        with working("Sending messages"):
+            embedded.send_mail()
     show_verdicts(outcomes, as_json)
 
 
@@ -105,33 +114,87 @@ def remind(
     ] = False,
     slug: Annotated[
         str | None,
-        typer.Option("--explain", help="Why this customer gets a message or none; sends nothing."),
+        typer.Option(
+            "--explain",
+            help="Why this customer gets a message or none; sends nothing.",
+            autocompletion=completion.slugs,
+        ),
+    ] = None,
+    now: Annotated[
+        str | None,
+        typer.Option("--now", help="Reminds this customer once more, whatever the ladder says."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends the reminders that are owed now.
+    """Sends the messages that are owed now, and does nothing else that is.
 
     Example: pushcert remind --dry-run
     """
-    from lifecycle.vendor.dry_run import explain
-
+    if sum((dry_run, slug is not None, now is not None)) > 1:
+        raise typer.BadParameter("give one of --dry-run, --explain and --now")
+    opened = invocation(ctx)
     if slug is not None:
-        _explain(invocation(ctx), slug, as_json)
-        return
-    if not dry_run:
+        _explain(opened, slug, as_json)
+    elif now is not None:
+        _remind_now(opened, now, as_json)
+    elif dry_run:
+        _preview(opened, as_json)
+    else:
         from lifecycle.turns import one_tick
 
-        with invocation(ctx).vendor_plane() as plane, one_tick(plane.config):
-            _finish(plane.tick(), as_json)
-        return
-    with invocation(ctx).vendor_side() as side:
-        lines = list(explain(side.database, side.policy, side.clock.now()))
+        with opened.vendor_plane() as plane, one_tick(plane.config):
+            with working("Working") as update:
+                done = plane.remind(watch=update)
+            _finish(done, as_json, only_messages=True)
+
+
+def _preview(opened: Invocation, as_json: bool) -> None:
+    from lifecycle.vendor.dry_run import explain
+
+    with opened.vendor_side() as side, working("Reading the registry"):
+        letters = side.preview()
+        everybody = list(explain(side.database, side.policy, side.clock.now()))
     if as_json:
-        print_json([{"slug": line.slug, "owed": line.owed, "why": line.why} for line in lines])
+        about: dict[str | None, list[dict[str, Any]]] = {}
+        for one in letters:
+            about.setdefault(one.slug, []).append(_as_document(one))
+        rows = [
+            {"slug": e.slug, "owed": e.owed, "why": e.why, "messages": about.get(e.slug, [])}
+            for e in everybody
+        ]
+        others = [
+            {"slug": None, "owed": m["rung"] or m["kind"], "why": "to vendor ops", "messages": [m]}
+            for m in about.get(None, [])
+        ]
+        print_json([*rows, *others])
         return
     out = console()
-    for line in lines:
-        out.print(f"{line.slug}: {line.owed or 'nothing'} ({line.why})", markup=False)
+    for one in letters:
+        out.print(_in_a_line(one), markup=False)
+    told = {one.slug for one in letters}
+    rest = sum(e.slug not in told for e in everybody)
+    said = f"{counted(len(letters), 'message')} would be sent now."
+    if rest:
+        said += f" {counted(rest, 'customer')} would get none; remind --explain SLUG says why."
+    out.print(said, markup=False)
+
+
+def _as_document(one: Upcoming) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    document = asdict(one)
+    del document["slug"]
+    return {**document, "to": list(one.to), "copies": list(one.copies)}
+
+
+def _in_a_line(one: Upcoming) -> str:
+    rung = f" {one.rung}" if one.rung else ""
+    copies = f", copy to {', '.join(one.copies)}" if one.copies else ""
+    to = ", ".join(one.to) if one.channel == "mail" else f"the channel {one.channel}"
+    failed = f" (failed {counted(one.failed, 'time')} so far)" if one.failed else ""
+    until = one.held_until
+    held = "" if until is None else f" (held back until {until:%Y-%m-%d %H:%M} UTC)"
+    return f"{one.slug or 'vendor'}: {one.kind}{rung} to {to}{copies}{failed}{held}"
 
 
 def _explain(opened: Invocation, slug: str, as_json: bool) -> None:
@@ -162,6 +225,41 @@ def _explain(opened: Invocation, slug: str, as_json: bool) -> None:
         out.print(f"  {line}", markup=False)
 
 
+def _remind_now(opened: Invocation, slug: str, as_json: bool) -> None:
+    from lifecycle.vendor import store
+    from lifecycle.vendor.models import OutboxMessage
+    from lifecycle.vendor.reminding import remind_now
+
+    with opened.vendor_side() as side:
+        now = side.clock.now()
+        with side.database.transaction() as session:
+            customer = store.customer_by_slug(session, slug)
+            done = remind_now(session, customer, side.notices, at=now, actor=actor())
+        side.send_mail()
+        with side.database.reading() as session:
+            sent = session.get_one(OutboxMessage, done.message_id).sent_at is not None
+    if as_json:
+        print_json(
+            {
+                "slug": slug,
+                "reminded": done.again,
+                "to": done.to,
+                "at": done.at.isoformat(),
+                "sent": sent,
+            }
+        )
+        return
+    to = ", ".join(done.to)
+    if not done.again:
+        console().print(
+            f"{slug} was reminded by hand at {done.at:%Y-%m-%d %H:%M} UTC ({to}); not again yet.",
+            markup=False,
+        )
+        return
+    waits = "" if sent else " It waits in the outbox."
+    console().print(f"Reminded {slug}: {to}.{waits}", markup=False)
+
+
 def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Does everything that is owed now, once; for cron and systemd timers.
 
@@ -170,10 +268,12 @@ def tick(ctx: typer.Context, as_json: AsJson = False) -> None:
     from lifecycle.turns import one_tick
 
     with invocation(ctx).vendor_plane() as plane, one_tick(plane.config):
-        _finish(plane.tick(), as_json)
+        with working("Working") as update:
+            done = plane.tick(watch=update)
+        _finish(done, as_json)
 
 
-def _finish(done: Tick, as_json: bool) -> None:
+def _finish(done: Tick, as_json: bool, *, only_messages: bool = False) -> None:
     work, mail = done.work, done.mail
     if as_json:
         print_json(
@@ -186,14 +286,39 @@ def _finish(done: Tick, as_json: bool) -> None:
             }
         )
     else:
-        parts = [f"{name} {count}" for name, count in sorted(work.actions.items())]
         out = console()
-        out.print(f"{work.customers} customers: {', '.join(parts) or 'nothing owed'}")
-        out.print(f"mail: {mail.sent} sent, {mail.failed} failed")
+        if not only_messages:
+            did = ", ".join(_in_words(work.actions)) or "nothing was owed"
+            out.print(f"{counted(work.customers, 'customer')} looked at: {did}.", markup=False)
+        out.print(f"{counted(mail.sent, 'message')} sent, {mail.failed} failed.")
         for fault in work.faults:
-            out.print(f"later again: {fault}", markup=False)
+            print(f"later again: {fault}", file=sys.stderr)
+        for fault in mail.faults:
+            print(f"not delivered: {fault}", file=sys.stderr)
+        if mail.stopped:
+            print("The other messages wait for the next try.", file=sys.stderr)
     if work.defects:
         raise InternalFault(f"Defects met: {'; '.join(work.defects)}. See the log.")
+
+
+ACTIONS = {
+    "OpenRenewal": ("renewal opened", "renewals opened"),
+    "CancelRenewal": ("renewal cancelled", "renewals cancelled"),
+    "Resume": ("customer resumed", "customers resumed"),
+    "AskForCsr": ("CSR asked for", "CSRs asked for"),
+    "SignRequest": ("request signed", "requests signed"),
+    "Deliver": ("request handed over", "requests handed over"),
+    "Remind": ("reminder written", "reminders written"),
+    "AskForActivation": ("activation asked for", "activations asked for"),
+    "AskForProbes": ("isolation check asked for", "isolation checks asked for"),
+    "CheckRevocation": ("revocation check", "revocation checks"),
+    "Block": ("renewal held up", "renewals held up"),
+}
+"""What the actions of the planner are called, one and many, in the order they are said."""
+
+
+def _in_words(actions: dict[str, int]) -> list[str]:
+    return [counted(actions[a], *words) for a, words in ACTIONS.items() if a in actions]
 
 
 def run(ctx: typer.Context) -> None:

@@ -8,6 +8,7 @@ n-th boundary, so that every boundary of a renewal is enumerated, none left to l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -28,3 +29,12 @@ class Unobserved:
 
     def reached(self, boundary: str) -> None:
         """Does nothing."""
+
+
+Watch = Callable[[int, str], None]
+"""Told how many are done, and of what, so that somebody who waits can be shown it."""
+
+
+def ignore(done: int, of_what: str) -> None:
+    """A ``Watch`` for when nobody waits."""
+    del done, of_what

@@ -8,10 +8,10 @@ from datetime import datetime
 from lifecycle.config import Config
 from lifecycle.correspondence import configured_chats, configured_letterhead, configured_mail
 from lifecycle.errors import Refused, refuse
+from lifecycle.vendor.kinds import MAIL, Kind
 from lifecycle.vendor.mail import AddressesRefused, compose
-from lifecycle.vendor.messages import Context, Kind, letter
+from lifecycle.vendor.messages import Context, letter
 from lifecycle.vendor.models import OutboxMessage
-from lifecycle.vendor.outbox import MAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ def send_test(config: Config, channel: str, to: str | None, now: datetime) -> Se
         html=text.html,
         created_at=now,
     )
-    message = compose(row, None, sender=config.smtp.sender, vendor=head.vendor)
+    smtp = config.smtp
+    message = compose(row, None, sender=smtp.sender, vendor=head.vendor, reply_to=smtp.reply_to)
     refused = transport.send(message)
     if refused:
         raise AddressesRefused(refused)

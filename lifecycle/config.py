@@ -16,22 +16,14 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from lifecycle.config_deploy import DeploySection, require_order, require_owners
+from lifecycle.config_section import Secret, Section
 from lifecycle.errors import Finding, Refused, refuse
 
 CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "PUSHCERT_CONFIG"
-
-
-class Section(BaseModel):
-    """A table of the file: immutable, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Secret = Annotated[str | None, Field(pattern=r"^(env|file|command):.+$")]
-"""Where a secret comes from: ``env:NAME``, ``file:PATH`` or ``command:PROGRAM ARGUMENTS``."""
 
 
 Language = Literal["en", "de", "fr", "es", "ja"]
@@ -191,6 +183,7 @@ class SmtpSection(Section):
     port: int = Field(default=587, ge=1, le=65535)
     security: Literal["none", "starttls", "tls"] = "starttls"
     sender: str = "pushcert@localhost"
+    reply_to: str | None = None
     username: str | None = None
     password: Secret = None
     ca_file: Path | None = None
@@ -265,10 +258,18 @@ class OidcSection(Section):
     issuer: str | None = Field(default=None, pattern=r"^https?://")
     client_id: str | None = None
     client_secret: Secret = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
     roles_claim: str = "groups"
     viewers: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     ca_file: Path | None = None
+
+    @field_validator("scopes")
+    @classmethod
+    def _asks_who_it_is(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        if "openid" not in scopes:
+            raise ValueError("without openid among them the provider does not say who it is")
+        return scopes
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -317,14 +318,21 @@ class Config(Section):
     apns: ApnsSection = ApnsSection()
     smtp: SmtpSection = SmtpSection()
     digest: DigestSection = DigestSection()
-    notify: dict[str, ChannelSection] = {}
+    notify: dict[str, ChannelSection] = Field(default_factory=dict)
     vault: VaultSection = VaultSection()
     run: RunSection = RunSection()
     serve: ServeSection = ServeSection()
     oidc: OidcSection = OidcSection()
     instance: InstanceSection = InstanceSection()
+    deploy: dict[str, DeploySection] = Field(default_factory=dict)
     base: Path = Path()
     """The folder that relative paths are taken from; set on loading, not in the file."""
+
+    @model_validator(mode="after")
+    def _people_find_back(self) -> Self:
+        if self.oidc.issuer is not None and self.serve.public_url is None:
+            raise ValueError("serve.public_url goes with oidc.issuer: people are sent back there")
+        return self
 
     @field_validator("notify")
     @classmethod
@@ -333,6 +341,12 @@ class Config(Section):
             if not re.fullmatch(r"[a-z0-9_-]{1,32}", name) or name == "mail":
                 raise ValueError(f"'{name[:40]}' cannot name a channel: use a-z, 0-9, not 'mail'")
         return channels
+
+    @model_validator(mode="after")
+    def _deploys_where_it_may(self) -> Self:
+        require_order(self.deploy)
+        require_owners(self.deploy, alone=self.instance.vendor is not None)
+        return self
 
     def path(self, path: Path) -> Path:
         """``path``, made absolute from the file's folder."""

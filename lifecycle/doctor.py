@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlmodel import col, func, select
-
 from lifecycle.config import Config
+from lifecycle.diagnosis import Diagnosis, of_fault
+from lifecycle.doctor_reach import diagnose_reach
+from lifecycle.doctor_records import diagnose_records
 from lifecycle.embedded import Embedded
 from lifecycle.errors import PushcertError
 from lifecycle.evidence_key import load_evidence_key
+from lifecycle.pki.certificates import certificate_name, parse_certificates
+from lifecycle.pki.chain import complete_chain
 from lifecycle.secret import secret_source
 from lifecycle.vendor.audit import verify_log
-from lifecycle.vendor.facts import OPEN_STATES
 from lifecycle.vendor.migrations import HEAD, current_revision
-from lifecycle.vendor.models import Bounce, Customer, Renewal
+from lifecycle.vendor.signer import SignerRecord
 from lifecycle.vendor.template_check import check_templates
-from lifecycle.vendor.undelivered import failing
+from lifecycle.wording import counted
 
 SOON = timedelta(days=45)
-OVERDUE = timedelta(days=1)
-"""A scheduler that is at work leaves nothing undone for so long."""
-STUCK_AFTER = timedelta(days=2)
 LITTLE_ROOM = 256 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One line of the doctor's: what was looked at, whether it is well, and the remedy.
-
-    Attributes:
-        notice: it is no fault, and somebody should know it; ``well`` is True then.
-    """
-
-    what: str
-    well: bool
-    message: str
-    remedy: str = ""
-    notice: bool = False
+AGAIN = "Import it again with `pushcert signer import --certificate FILE --key FILE`."
 
 
 def diagnose(embedded: Embedded, now: datetime, *, network: bool = True) -> Iterator[Diagnosis]:
@@ -52,7 +35,7 @@ def diagnose(embedded: Embedded, now: datetime, *, network: bool = True) -> Iter
     Args:
         embedded: the deployment, opened.
         now: aware UTC.
-        network: also see whether APNs and the mail server can be reached.
+        network: also see whether APNs, the mail server and the channels can be used.
     """
     config = embedded.config
     yield Diagnosis("configuration", True, f"read from {config.base}")
@@ -65,17 +48,13 @@ def diagnose(embedded: Embedded, now: datetime, *, network: bool = True) -> Iter
     yield Diagnosis("database", True, f"is at revision {HEAD}")
     yield from _signer(embedded, now)
     yield from _permissions(config)
-    yield from _clock(embedded, now)
-    yield from _audit(embedded)
-    yield from _outbox(embedded)
-    yield from _registry(embedded, now)
+    yield from _log(embedded, now)
+    yield from diagnose_records(embedded, now)
     yield from _evidence_key(config)
     yield from _templates(config)
     yield _room(config)
     if network:
-        yield _reachable("APNs", config.apns.host, config.apns.port)
-        if config.smtp.host is not None:
-            yield _reachable("mail server", config.smtp.host, config.smtp.port)
+        yield from diagnose_reach(config, embedded.gateway)
     if not config.vendor.ops:
         yield Diagnosis(
             "vendor ops",
@@ -96,7 +75,7 @@ def _signer(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
     try:
         record = embedded.signer.current()
     except (PushcertError, OSError) as error:
-        yield Diagnosis("signer", False, f"cannot be read ({error}).", "Import it again.")
+        yield of_fault("signer", error, AGAIN, "cannot be read: ")
         return
     if record is None:
         yield Diagnosis(
@@ -112,7 +91,8 @@ def _signer(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "signer",
             False,
-            f"{text}, in {max(left.days, 0)} days; requests cannot be signed after that.",
+            f"{text}, in {counted(max(left.days, 0), 'day')};"
+            " requests cannot be signed after that.",
             "Get a new one from the developer portal and run `pushcert signer import`.",
         )
     else:
@@ -120,9 +100,22 @@ def _signer(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
     try:
         embedded.signer.check_key()
     except (PushcertError, OSError) as error:
-        yield Diagnosis("signing key", False, f"cannot be loaded: {error}", "Import it again.")
+        yield of_fault("signing key", error, AGAIN, "cannot be loaded: ")
     else:
         yield Diagnosis("signing key", True, "can be loaded and fits the certificate")
+    yield _chain(embedded, record, now)
+
+
+def _chain(embedded: Embedded, record: SignerRecord, now: datetime) -> Diagnosis:
+    """Whether the chain in force reaches a root that is trusted today; dates are the signer's."""
+    leaf, *others = parse_certificates(record.chain_pem.encode())
+    chain, findings = complete_chain(leaf, embedded.trust, others, at=now)
+    if chain is None:
+        wrong = " ".join(finding.message for finding in findings)
+        return Diagnosis("chain", False, wrong, " ".join(f.remedy for f in findings) or AGAIN)
+    ends = certificate_name(chain.certificates[-1])
+    through = counted(len(chain.certificates), "certificate")
+    return Diagnosis("chain", True, f"{through}, up to {ends}")
 
 
 def _permissions(config: Config) -> Iterator[Diagnosis]:
@@ -149,9 +142,11 @@ def _private_paths(folder: Path) -> Iterator[Path]:
         yield from folder.rglob("*")
 
 
-def _clock(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
+def _log(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
+    """The audit log is read once, for what it says and for the clock that it was written by."""
     with embedded.database.reading() as session:
-        last = verify_log(session).last_at
+        outcome = verify_log(session)
+    last = outcome.last_at
     if last is not None and last > now + timedelta(minutes=5):
         yield Diagnosis(
             "clock",
@@ -162,87 +157,14 @@ def _clock(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
-
-
-def _audit(embedded: Embedded) -> Iterator[Diagnosis]:
-    with embedded.database.reading() as session:
-        outcome = verify_log(session)
     if outcome.problem is None:
-        yield Diagnosis("audit log", True, f"{outcome.entries} entries, whole")
+        yield Diagnosis("audit log", True, f"{counted(outcome.entries, 'entry', 'entries')}, whole")
     else:
         yield Diagnosis(
             "audit log",
             False,
             f"is not whole: {outcome.problem}",
             "Find out who changed the database, and restore it from a backup.",
-        )
-
-
-def _outbox(embedded: Embedded) -> Iterator[Diagnosis]:
-    with embedded.database.reading() as session:
-        stuck = failing(session)
-    if not stuck:
-        yield Diagnosis("outbox", True, "nothing is stuck")
-    for row in stuck:
-        yield Diagnosis(
-            "outbox",
-            False,
-            f"'{row.subject}' to {', '.join(row.recipients)} failed {row.attempts} times"
-            f" ({row.last_error}).",
-            "Check the address and the mail server; it is tried again by itself.",
-        )
-
-
-def _registry(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
-    """What the registry says about the deployment: nothing ticks, mail bounces, nobody knows."""
-    with embedded.database.reading() as session:
-        waiting = session.exec(
-            select(func.min(Customer.next_action_at)).where(col(Customer.next_action_at) <= now)
-        ).one()
-        bounces = session.exec(select(Bounce).order_by(col(Bounce.address))).all()
-        unknown = session.exec(
-            select(func.count())
-            .select_from(Customer)
-            .where(col(Customer.apple_account).is_(None), col(Customer.offboarded_at).is_(None))
-        ).one()
-        stuck = session.exec(
-            select(func.count())
-            .select_from(Renewal)
-            .where(
-                col(Renewal.state).in_(OPEN_STATES),
-                col(Renewal.blocked_at) < now - STUCK_AFTER,
-            )
-        ).one()
-    if waiting is not None and waiting < now - OVERDUE:
-        yield Diagnosis(
-            "scheduler",
-            False,
-            f"what was due on {waiting:%Y-%m-%d %H:%M} UTC has not been looked at.",
-            "Start `pushcert run`, or let a timer call `pushcert tick`.",
-        )
-    else:
-        yield Diagnosis("scheduler", True, "nothing is overdue")
-    for bounce in bounces:
-        yield Diagnosis(
-            "contacts",
-            False,
-            f"{bounce.address} has been refused since {bounce.at:%Y-%m-%d}: {bounce.why}",
-            "Correct it with `pushcert customer edit SLUG --email ADDRESS` (or --remove-contact).",
-        )
-    if stuck:
-        yield Diagnosis(
-            "renewals",
-            False,
-            f"{stuck} have been held up for more than {STUCK_AFTER.days} days.",
-            "See `pushcert report` for why, and who must act.",
-        )
-    if unknown:
-        yield Diagnosis(
-            "Apple Accounts",
-            True,
-            f"of {unknown} customers the Apple Account is not known.",
-            "Find them with `pushcert report --who`; without it nobody can renew.",
-            notice=True,
         )
 
 
@@ -265,9 +187,7 @@ def _evidence_key(config: Config) -> Iterator[Diagnosis]:
     try:
         load_evidence_key(path, secret_source(config, config.evidence.passphrase))
     except PushcertError as error:
-        yield Diagnosis(
-            "evidence key", False, f"cannot be loaded: {error}", "Restore it from its backup."
-        )
+        yield of_fault("evidence key", error, "Restore it from its backup.", "cannot be loaded: ")
     else:
         yield Diagnosis("evidence key", True, "can be loaded")
 
@@ -294,16 +214,3 @@ def _room(config: Config) -> Diagnosis:
     if free >= LITTLE_ROOM:
         return Diagnosis("disk", True, said)
     return Diagnosis("disk", False, f"only {said}.", "Make room: the database and vaults grow.")
-
-
-def _reachable(what: str, host: str, port: int) -> Diagnosis:
-    try:
-        with socket.create_connection((host, port), timeout=5):
-            return Diagnosis(what, True, f"{host}:{port} can be reached")
-    except OSError as error:
-        return Diagnosis(
-            what,
-            False,
-            f"{host}:{port} cannot be reached ({error.strerror or error}).",
-            "Open the firewall for outbound connections, or mend the address in config.toml.",
-        )

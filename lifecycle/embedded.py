@@ -12,23 +12,31 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.boundary import WriteObserver
+import structlog
+
+from lifecycle.boundary import Watch, WriteObserver, ignore
 from lifecycle.clock import Clock
 from lifecycle.config import Config
+from lifecycle.deploying import configured_targets, targets_by_customer
 from lifecycle.errors import PushcertError, Refused, refuse
 from lifecycle.instance.agent import Agent
 from lifecycle.instance.canaries import CanarySource, NoCanary, RingCanaries, VaultCanaries
+from lifecycle.instance.deploy.deployer import Deployer
 from lifecycle.instance.outcomes import UploadOutcome, Verification
 from lifecycle.instance.pushes import Pushes
 from lifecycle.instance.vault import Vault
 from lifecycle.passphrase import PassphraseSource
+from lifecycle.pki.chain import TrustStore
 from lifecycle.pushing import configured_gateway, configured_pushes
 from lifecycle.secret import secret_source
-from lifecycle.vendor import store
+from lifecycle.vendor import deployments, store
 from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.facts import CustomerKind
-from lifecycle.vendor_plane import VendorPlane
+from lifecycle.vendor_plane import Tick, VendorPlane
+from lifecycle.wire.link import VendorLink
 from lifecycle.wire.memory import MemoryLink
+
+log = structlog.get_logger(__name__)
 
 
 class Embedded(VendorPlane):
@@ -78,17 +86,28 @@ class Embedded(VendorPlane):
             yield vault
 
     @contextmanager
-    def agent(self, slug: str) -> Iterator[Agent]:
+    def agent(self, slug: str, operator: str | None = None) -> Iterator[Agent]:
         """The agent of the customer's instance, on its vault and its link to the vendor."""
         with self.vault(slug) as vault:
+            link = MemoryLink(self.desk(slug, operator), self._tap)
             yield Agent(
                 vault,
-                MemoryLink(self.desk(slug), self._tap),
+                link,
                 self.pushes,
                 self._canaries(slug),
                 self.clock,
                 self.trust,
+                self._deployer(slug, vault, link),
             )
+
+    @contextmanager
+    def deployer(self, slug: str) -> Iterator[Deployer]:
+        """The deploy targets of the customer's instance."""
+        with self.vault(slug) as vault:
+            yield self._deployer(slug, vault, MemoryLink(self.desk(slug), self._tap))
+
+    def _deployer(self, slug: str, vault: Vault, link: VendorLink) -> Deployer:
+        return Deployer(vault, link, configured_targets(self.config, slug), self.clock, self.trust)
 
     def instance(self, slug: str) -> EmbeddedInstance:
         """This customer's instance. Raises ``Refused`` for an unknown slug, or a remote one."""
@@ -106,13 +125,24 @@ class Embedded(VendorPlane):
         with self.agent(slug) as agent:
             agent.step()
 
-    def upload(self, slug: str, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
+    def upload(
+        self,
+        slug: str,
+        data: bytes,
+        accept_new_topic: str | None = None,
+        operator: str | None = None,
+    ) -> UploadOutcome:
         """Takes the certificate from the portal into the customer's instance, and goes on.
+
+        Args:
+            data: the file, whatever it is.
+            accept_new_topic: the new topic, typed out; None refuses a changed one.
+            operator: who typed it, for the audit log; None: the customer's own people.
 
         Raises:
             Refused: with every finding; nothing was written on either side.
         """
-        with self.agent(slug) as agent:
+        with self.agent(slug, operator) as agent:
             outcome = agent.upload(data, accept_new_topic)
         self.worker.drive(slug)
         return outcome
@@ -137,6 +167,38 @@ class Embedded(VendorPlane):
         if latest is None or latest.id != check.id or latest.verdict is None:
             return Verification(slug, None, "The instance sent no evidence.", failed=True)
         return Verification(slug, latest.verdict, latest.why or "")
+
+    def tick(self, *, stop: Callable[[], bool] = lambda: False, watch: Watch = ignore) -> Tick:
+        """See ``VendorPlane.tick``; then the deploy targets, so that no mail waits for one."""
+        done = super().tick(stop=stop, watch=watch)
+        self.deploy_owed(stop=stop)
+        return done
+
+    def deploy_owed(self, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Lets every instance look after its deploy targets whose turn it is.
+
+        A server that gives no answer costs one wait, not one for each customer: whoever comes
+        after the first that met it has a turn at the next tick.
+        """
+        targets = targets_by_customer(self.config)
+        with self.database.reading() as session:
+            slugs = deployments.due(session, targets, self.clock.now())
+        down: set[str] = set()
+        for slug in slugs:
+            if stop() or (targets and down >= set(targets)):
+                return
+            if not Vault.exists(self.vault_directory(slug)):
+                continue  # its certificate was recorded, and its key is elsewhere
+            try:
+                with self.deployer(slug) as deployer:
+                    done = deployer.run(set(targets) - down if down else ())
+            except PushcertError as fault:
+                log.warning("deploying_failed", customer=slug, code=fault.code)
+                continue
+            for one in done:
+                if one.outcome == "failed":
+                    log.warning("deploying_failed", customer=slug, target=one.target, code=one.code)
+            down |= {one.target for one in done if one.temporary}
 
     def _vault_passphrase(self) -> PassphraseSource | None:
         return secret_source(self.config, self.config.vault.passphrase)
@@ -173,6 +235,15 @@ class EmbeddedInstance:
     def pushes(self) -> Pushes:
         """The way to APNs."""
         return self.embedded.pushes
+
+    @property
+    def trust(self) -> TrustStore:
+        """What push certificates must chain to."""
+        return self.embedded.trust
+
+    def deployer(self) -> AbstractContextManager[Deployer]:
+        """See ``OneInstance.deployer``."""
+        return self.embedded.deployer(self.slug)
 
     def vault(self) -> AbstractContextManager[Vault]:
         """See ``OneInstance.vault``."""

@@ -12,6 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+__all__ = [
+    "Finding",
+    "InternalFault",
+    "PushcertError",
+    "Refused",
+    "Severity",
+    "Unavailable",
+    "raise_for",
+]
+"""What a program that uses pushcert as a library meets (docs/library.md)."""
+
 
 class Severity(StrEnum):
     """How much a finding weighs."""

@@ -18,6 +18,9 @@ from lifecycle.errors import refuse
 
 MAX_PASSPHRASE_BYTES = 4096
 COMMAND_TIMEOUT_SECONDS = 30.0
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""Set by systemd for a service with ``LoadCredential=``: the folder of its credentials
+(systemd.exec(5)). No other variable is looked at in a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ PassphraseSource = FromEnvironment | FromFile | FromCommand | Held
 def parse_source(text: str) -> PassphraseSource:
     """A source as the configuration writes it: ``env:NAME``, ``file:PATH`` or ``command:…``.
 
+    A path may begin with ``$CREDENTIALS_DIRECTORY``: what systemd loaded for this service.
+
     Raises:
         Refused: ``passphrase_source_unknown``; the text is not repeated, because it may be
             the passphrase itself.
@@ -65,7 +70,7 @@ def parse_source(text: str) -> PassphraseSource:
             case "env":
                 return FromEnvironment(rest)
             case "file":
-                return FromFile(Path(rest).expanduser())
+                return FromFile(_credential(rest) or Path(rest).expanduser())
             case "command":
                 return FromCommand(rest)
     raise refuse(
@@ -73,6 +78,14 @@ def parse_source(text: str) -> PassphraseSource:
         "The setting for a passphrase does not name a source.",
         "Write env:NAME, file:PATH or command:PROGRAM ARGUMENTS; not the passphrase itself.",
     )
+
+
+def _credential(path: str) -> Path | None:
+    """A path below systemd's folder, or None for any other; outside a service it stays as it is,
+    and the file is missing."""
+    name = path.removeprefix(f"${CREDENTIALS}/")
+    folder = os.environ.get(CREDENTIALS)
+    return None if name == path or folder is None else Path(folder) / name
 
 
 def resolve(source: PassphraseSource | None) -> bytes | None:
@@ -111,7 +124,7 @@ def _checked(where: str, found: bytes) -> bytes:
         )
     passphrase = found.removesuffix(b"\n").removesuffix(b"\r")
     if not passphrase:
-        raise refuse("passphrase_missing", f"{where} is empty.", "Put the passphrase there.")
+        raise refuse("passphrase_missing", f"{where} is empty.", "Put the secret there.")
     return passphrase
 
 
@@ -121,7 +134,7 @@ def _environment(variable: str) -> bytes:
         raise refuse(
             "passphrase_missing",
             f"The environment variable {variable} is not set.",
-            f"Set {variable} to the passphrase where pushcert is started.",
+            f"Set {variable} where pushcert is started.",
         )
     return value
 
@@ -130,7 +143,7 @@ def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
+            if mode & 0o077 and not _is_credential(path):
                 raise refuse(
                     "passphrase_file_too_open",
                     f"{path} can be read by others (mode {mode:04o}).",
@@ -143,6 +156,13 @@ def _file(path: Path) -> bytes:
             f"The passphrase file {path} cannot be read ({error.strerror}).",
             "Create it with mode 0600, or name the right file.",
         ) from None
+
+
+def _is_credential(path: Path) -> bool:
+    # Where systemd lets the service's user in by an ACL, the mode shows the ACL's mask as the
+    # group's rights (0440), though nobody else can read the file.
+    folder = os.environ.get(CREDENTIALS)
+    return folder is not None and path.parent == Path(folder)
 
 
 def _command(command: str) -> bytes:

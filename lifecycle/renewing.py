@@ -9,25 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from lifecycle.embedded import Embedded
-from lifecycle.errors import Refused, refuse
+from lifecycle.errors import refuse
 from lifecycle.instance.outcomes import UploadOutcome
 from lifecycle.instance.vault import Vault
 from lifecycle.language.portal import request_filename
-from lifecycle.pki.csr import read_csr
-from lifecycle.pki.upload import read_upload
-from lifecycle.vendor import audit, registry, store
-from lifecycle.vendor.facts import RenewalReason, RenewalState
-from lifecycle.vendor.models import Renewal, Signer
+from lifecycle.vendor import registry, store
+from lifecycle.vendor.facts import RenewalReason
+from lifecycle.vendor.models import Renewal
+from lifecycle.vendor.renewal_orders import order_renewal
 from lifecycle.vendor.reporting import next_step
-
-CERTIFICATE_ENDINGS = (".pem", ".cer", ".crt")
-LARGEST_CERTIFICATE = 1 << 20
-"""Bytes; a file in a watched folder that is larger is none from the portal."""
-LOOKED_AT = 200
-"""Of a watched folder at most so many files are looked at, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,74 +92,15 @@ def start(
     Raises:
         Refused: the reason does not fit, or the customer is not in care.
     """
-    notes: list[str] = []
     with embedded.database.transaction() as session:
-        now = embedded.clock.now()
-        customer = store.customer_by_slug(session, slug)
-        active = store.active_certificate(session, customer)
-        if active is None and reason is RenewalReason.APPLE_ACCOUNT_CHANGED:
-            raise refuse(
-                "reason_without_certificate",
-                f"'{slug}' has no active certificate whose Apple Account could change.",
-                f"Record the account with `pushcert customer edit {slug} --apple-account ADDRESS`"
-                " and get the first certificate.",
-            )
-        if active is None and reason is not RenewalReason.KEY_COMPROMISE:
-            reason = RenewalReason.INITIAL
-        elif active is not None and reason is RenewalReason.INITIAL:
-            raise refuse(
-                "reason_initial_but_active",
-                f"'{slug}' has the active certificate {active.serial} already.",
-                "Leave --reason out, or say why it is renewed (manual, key_compromise, …).",
-            )
-        if (apple_account is not None) != (reason is RenewalReason.APPLE_ACCOUNT_CHANGED):
-            raise refuse(
-                "apple_account_with_reason",
-                "A new Apple Account and the reason apple_account_changed go together.",
-                "Give both: --reason apple_account_changed --apple-account ADDRESS.",
-            )
-        open_one = store.open_renewal(session, customer)
-        if open_one is not None and open_one.reason != reason:
-            notes.append(_note(open_one, reason))
-            if _starts_anew(reason):
-                registry.cancel_renewal(
-                    session, customer, open_one, str(reason), at=now, actor=actor
-                )
-        if apple_account is not None:
-            changes = registry.Changes(apple_account=apple_account)
-            registry.edit(session, customer, changes, at=now, actor=actor)
-        renewal = registry.request_renewal(session, customer, reason, at=now, actor=actor)
-        if reason is RenewalReason.SIGNER_CHANGED:
-            signer = store.current_signer(session)
-            if _signed_by_another(renewal, signer):
-                # The planner signs a request anew once it is dead; this one is, from now on.
-                renewal.request_dies_at = now
-                session.add(renewal)
-    return [note for note in notes if note]
-
-
-def _starts_anew(reason: RenewalReason) -> bool:
-    return reason in (RenewalReason.KEY_COMPROMISE, RenewalReason.APPLE_ACCOUNT_CHANGED)
-
-
-def _note(open_one: Renewal, reason: RenewalReason) -> str:
-    """What a person should know about the renewal that is open for another reason."""
-    if _starts_anew(reason):
-        return (
-            f"The renewal that was open ({open_one.reason}) is cancelled and one with a new key"
-            " begins: its request must not be used any more."
+        return order_renewal(
+            session,
+            store.customer_by_slug(session, slug),
+            reason,
+            at=embedded.clock.now(),
+            actor=actor,
+            apple_account=apple_account,
         )
-    if reason in (RenewalReason.MANUAL, RenewalReason.EXPIRY):
-        return ""  # the one that is open is what was wanted
-    return f"A renewal is open already ({open_one.reason}); it goes on."
-
-
-def _signed_by_another(renewal: Renewal, signer: Signer | None) -> bool:
-    return (
-        signer is not None
-        and renewal.state in (RenewalState.SIGNED, RenewalState.DELIVERED)
-        and renewal.signer_fingerprint != signer.fingerprint
-    )
 
 
 def cancel(embedded: Embedded, slug: str, *, actor: str) -> int | None:
@@ -194,7 +127,7 @@ def standing(embedded: Embedded, slug: str) -> Standing:
     """How far the customer's renewal is. Raises ``Refused``: ``customer_unknown``."""
     with embedded.database.reading() as session:
         record = store.load(session, store.customer_by_slug(session, slug))
-        acts, step = next_step(record, embedded.policy, embedded.clock.now())
+        acts, step = next_step(session, record, embedded.policy, embedded.clock.now())
     renewal, active = record.renewal, record.active
     creates = renewal is not None and renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED
     row = None if creates else active
@@ -248,11 +181,17 @@ def request_of(embedded: Embedded, slug: str) -> str:
 
 
 def devices_that_enrol_again(embedded: Embedded, slug: str) -> int:
-    """How many devices the instance knows: all must enrol again when the topic changes."""
+    """How many devices the instance knows: all must enrol again when the topic changes.
+
+    Of an instance that runs elsewhere: how many it has told the vendor of.
+    """
+    if embedded.is_remote(slug):
+        with embedded.database.reading() as session:
+            return store.count_tokens(session, store.customer_by_slug(session, slug))
     if not Vault.exists(embedded.vault_directory(slug)):
         return 0
     with embedded.vault(slug) as vault:
-        return len(vault.devices.all())
+        return vault.devices.enrolled()
 
 
 def take_certificate(
@@ -263,64 +202,6 @@ def take_certificate(
     Raises:
         Refused: with every finding; nothing was written.
     """
-    devices = 0 if accept_new_topic is None else devices_that_enrol_again(embedded, slug)
-    outcome = embedded.upload(slug, data, accept_new_topic)
-    if accept_new_topic is not None:
-        with embedded.database.transaction() as session:
-            audit.append(
-                session,
-                at=embedded.clock.now(),
-                actor=actor,
-                action="topic_change_accepted",
-                subject=slug,
-                detail={"new_topic": accept_new_topic, "devices_to_enrol_again": devices},
-            )
+    outcome = embedded.upload(slug, data, accept_new_topic, operator=actor)
     embedded.send_mail()
     return outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a look into the watched folders gave.
-
-    Attributes:
-        fitting: a certificate made for this renewal's key; None if there is none.
-        looked_like: the newest file that is named as the portal names its files, and is not
-            for this renewal.
-        looked_at: how many files were read.
-    """
-
-    fitting: Path | None
-    looked_like: Path | None
-    looked_at: int
-
-
-def look_for_certificate(embedded: Embedded, slug: str, folders: Iterable[Path]) -> Found:
-    """Looks for the certificate of the open renewal: the one with the key of its CSR."""
-    with embedded.database.reading() as session:
-        renewal = store.open_renewal(session, store.customer_by_slug(session, slug))
-        csr = None if renewal is None else renewal.csr
-    key = None if csr is None else read_csr(csr).key_fingerprint
-    files = sorted(_files(folders), reverse=True)[:LOOKED_AT]
-    looked_like = None
-    for _, path in files:
-        try:
-            if read_upload(path.read_bytes()).certificate.key_fingerprint == key:
-                return Found(path, None, len(files))
-        except (Refused, OSError):
-            pass  # no certificate, and so not the one that is looked for
-        if looked_like is None and path.name.startswith("MDM_"):
-            looked_like = path
-    return Found(None, looked_like, len(files))
-
-
-def _files(folders: Iterable[Path]) -> Iterable[tuple[float, Path]]:
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        for path in folder.iterdir():
-            if path.suffix.lower() not in CERTIFICATE_ENDINGS or not path.is_file():
-                continue
-            about = path.stat()
-            if about.st_size <= LARGEST_CERTIFICATE:
-                yield about.st_mtime, path

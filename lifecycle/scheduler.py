@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -15,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from lifecycle.errors import PushcertError
 from lifecycle.turns import one_run, one_tick
-from lifecycle.vendor_plane import VendorPlane
+from lifecycle.vendor_plane import Tick, VendorPlane
 
 log = structlog.get_logger(__name__)
 
@@ -32,18 +33,14 @@ def run_until_stopped(plane: VendorPlane) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
         stop.set()
 
-    def tick() -> None:
-        with one_tick(plane.config):
-            done = plane.tick(stop=stop.is_set)
-        log.info("tick", customers=done.work.customers, **done.work.actions, sent=done.mail.sent)
-
     with one_run(plane.config):
         before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         scheduler = BackgroundScheduler(timezone="UTC")
         scheduler.add_listener(_log_failure, EVENT_JOB_ERROR)
         scheduler.add_job(
-            tick,
+            look,
             "interval",
+            args=[plane, stop.is_set],
             seconds=plane.config.run.every_seconds,
             next_run_time=plane.clock.now(),
             max_instances=1,
@@ -59,6 +56,18 @@ def run_until_stopped(plane: VendorPlane) -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
         log.info("stopped")
+
+
+def look(plane: VendorPlane, stop: Callable[[], bool] = lambda: False) -> Tick:
+    """One tick of ``run``: waits for any other to end, and leaves a line in the log.
+
+    Raises:
+        Refused: ``already_running``. Unavailable: the database cannot be used.
+    """
+    with one_tick(plane.config):
+        done = plane.tick(stop=stop)
+    log.info("tick", customers=done.work.customers, **done.work.actions, sent=done.mail.sent)
+    return done
 
 
 def _log_failure(event: JobExecutionEvent) -> None:

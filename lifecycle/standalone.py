@@ -20,10 +20,12 @@ import httpx
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.clock import Clock
 from lifecycle.config import Config
-from lifecycle.errors import Refused, refuse
+from lifecycle.deploying import configured_targets
+from lifecycle.errors import PushcertError, Refused, refuse
 from lifecycle.instance import enrolment
 from lifecycle.instance.agent import Agent
 from lifecycle.instance.credentials import Enrolled
+from lifecycle.instance.deploy.deployer import Deployer
 from lifecycle.instance.outcomes import StepOutcome, UploadOutcome, Verification
 from lifecycle.instance.sealed_canaries import SealedCanaries
 from lifecycle.instance.vault import Vault
@@ -118,7 +120,17 @@ class Standalone:
         with self.vault() as vault:
             link = self._link(_enrolled(vault))
             canaries = SealedCanaries(vault, lambda: link.work().canary)
-            yield Agent(vault, link, self.pushes, canaries, self.clock, self.trust)
+            deployer = self._deployer(vault, link)
+            yield Agent(vault, link, self.pushes, canaries, self.clock, self.trust, deployer)
+
+    @contextmanager
+    def deployer(self) -> Iterator[Deployer]:
+        """The instance's deploy targets. Raises ``Refused``: ``instance_not_enrolled``."""
+        with self.vault() as vault:
+            yield self._deployer(vault, self._link(_enrolled(vault)))
+
+    def _deployer(self, vault: Vault, link: HttpLink) -> Deployer:
+        return Deployer(vault, link, configured_targets(self.config), self.clock, self.trust)
 
     def work(self) -> Work:
         """What the vendor wants of this instance, and how its books show it.
@@ -131,7 +143,12 @@ class Standalone:
         """Does what the vendor wants now, after a change of keys if that is due.
 
         Raises ``Unavailable``, ``Refused``."""
-        self.change_keys_if_due()
+        with self.agent() as agent:
+            try:
+                self.change_keys_if_due()
+            except PushcertError:
+                agent.deploy()  # what is on this machine needs no vendor
+                raise
         with self.agent() as agent:
             return agent.step()
 

@@ -19,8 +19,9 @@ from lifecycle.errors import refuse
 RUN_LOCK = "run.lock"
 TICK_LOCK = "tick.lock"
 SWEEP_LOCK = "sweep.lock"
-SEND_LOCK = "send.lock"
 TICK_WAITS_SECONDS = 300
+SENDER_LOCK = "outbox.lock"
+SENDER_WAITS_SECONDS = 60
 
 
 @contextmanager
@@ -39,12 +40,24 @@ def one_tick(config: Config) -> Iterator[None]:
 
 
 @contextmanager
+def one_sweep(config: Config) -> Iterator[None]:
+    """Lets one ``verify --all`` live at a time: two would double the pace that Apple sees.
+
+    Raises:
+        Refused: ``already_running``.
+    """
+    with _held(config.base / SWEEP_LOCK, 0):
+        yield
+
+
+@contextmanager
 def one_sender(config: Config) -> Iterator[bool]:
-    """Keeps senders apart; False: another is at it and goes on for long, so leave it to that."""
+    """Lets one process send at a time, where the registry is a file; gives False where another
+    one goes on for too long."""
     if not config.is_one_machine:
         yield True
         return
-    lock = FileLock(config.base / SEND_LOCK, timeout=TICK_WAITS_SECONDS, mode=0o600)
+    lock = _lock(config.base / SENDER_LOCK, SENDER_WAITS_SECONDS)
     try:
         lock.acquire()
     except Timeout:
@@ -54,17 +67,6 @@ def one_sender(config: Config) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
-
-
-@contextmanager
-def one_sweep(config: Config) -> Iterator[None]:
-    """Lets one ``verify --all`` live at a time: two would double the pace that Apple sees.
-
-    Raises:
-        Refused: ``already_running``.
-    """
-    with _held(config.base / SWEEP_LOCK, 0):
-        yield
 
 
 @contextmanager
@@ -83,8 +85,7 @@ def one_run(config: Config) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, timeout: float) -> Iterator[None]:
-    # The system releases the lock when its process dies, however it dies.
-    lock = FileLock(path, timeout=timeout, mode=0o600)
+    lock = _lock(path, timeout)
     try:
         lock.acquire()
     except Timeout:
@@ -97,3 +98,8 @@ def _held(path: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _lock(path: Path, timeout: float) -> FileLock:
+    # The system releases the lock when its process dies, however it dies.
+    return FileLock(path, timeout=timeout, mode=0o600)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lifecycle.boundary import WriteObserver
+from lifecycle.boundary import Watch, WriteObserver, ignore
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.signing import configured_signer
@@ -18,6 +18,7 @@ from lifecycle.vendor.desk import Desk
 from lifecycle.vendor.outbox import DeliverySummary
 from lifecycle.vendor.revocation import OcspGateway
 from lifecycle.vendor.signers import remind_of_signer
+from lifecycle.vendor.telling import TELLS
 from lifecycle.vendor.worker import InstanceGateway, TickSummary, Worker
 from lifecycle.vendor_side import VendorSide
 
@@ -73,17 +74,43 @@ class VendorPlane(VendorSide):
             self.notices,
         )
 
-    def desk(self, slug: str) -> Desk:
-        """The vendor's side of the link for this customer."""
-        return Desk(self.database, slug, self.clock, self.trust, self.notices, policy=self.policy)
+    def desk(self, slug: str, operator: str | None = None) -> Desk:
+        """The vendor's side of the link for this customer.
 
-    def tick(self, *, stop: Callable[[], bool] = lambda: False) -> Tick:
+        Args:
+            operator: who of vendor ops speaks for the instance, for the audit log.
+        """
+        return Desk(
+            self.database,
+            slug,
+            self.clock,
+            self.trust,
+            self.notices,
+            policy=self.policy,
+            operator=operator,
+        )
+
+    def tick(self, *, stop: Callable[[], bool] = lambda: False, watch: Watch = ignore) -> Tick:
         """Does everything that is owed now, and sends the mail.
+
+        Args:
+            stop: asked between customers; True ends the tick after the one in hand.
+            watch: told how far it is.
 
         Raises:
             Unavailable: the vendor's database cannot be used.
         """
-        work = self.worker.tick(stop=stop)
+        return self._told(self.worker.tick(stop=stop, watch=watch), watch)
+
+    def remind(self, *, watch: Watch = ignore) -> Tick:
+        """Tells everybody what they are to be told now, and does nothing else that is owed.
+
+        Raises:
+            Unavailable: the vendor's database cannot be used.
+        """
+        return self._told(self.worker.tick(only=TELLS, watch=watch), watch)
+
+    def _told(self, work: TickSummary, watch: Watch) -> Tick:
         remind_of_signer(self.database, self.policy.ladder, self.notices, self.clock.now())
         self.write_digest()
-        return Tick(work, self.send_mail())
+        return Tick(work, self.send_mail(watch))

@@ -10,13 +10,15 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.boundary import Unobserved, Watch, WriteObserver, ignore
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.policy import configured_policy
 from lifecycle.registry_database import configured_database
 
 if TYPE_CHECKING:
+    from lifecycle.vendor.digest import DigestSchedule
+    from lifecycle.vendor.dry_run import Upcoming
     from lifecycle.vendor.notices import Notices
     from lifecycle.vendor.outbox import DeliverySummary
 
@@ -66,8 +68,12 @@ class VendorSide:
         """Closes the database."""
         self.database.close()
 
-    def send_mail(self) -> DeliverySummary:
-        """Sends what waits in the outbox; without a mail server it goes on waiting."""
+    def send_mail(self, watch: Watch = ignore) -> DeliverySummary:
+        """Sends what waits in the outbox; without a mail server it goes on waiting.
+
+        One process of a deployment sends at a time: a message that two find in the outbox at
+        once would go out twice.
+        """
         from lifecycle.correspondence import (
             configured_chats,
             configured_mail,
@@ -88,20 +94,41 @@ class VendorSide:
                 self.clock.now(),
                 sender=self.config.smtp.sender,
                 vendor=self.config.vendor.name,
+                reply_to=self.config.smtp.reply_to,
                 chats=chats,
                 quiet=configured_quiet_hours(self.config),
                 observer=self.observer,
+                watch=watch,
             )
 
     def write_digest(self) -> None:
         """Writes the day's digest into the outbox, once its hour has come."""
+        schedule = self._digest_schedule()
+        if schedule is not None:
+            from lifecycle.vendor.digest import write_digest
+
+            write_digest(self.database, self.policy, self.notices, schedule, self.clock.now())
+
+    def preview(self) -> list[Upcoming]:
+        """What ``remind`` would send now. Writes nothing."""
+        from lifecycle.correspondence import configured_quiet_hours
+        from lifecycle.vendor.dry_run import preview
+
+        return preview(
+            self.database,
+            self.policy,
+            self.notices,
+            self.clock.now(),
+            quiet=configured_quiet_hours(self.config),
+            digest=self._digest_schedule(),
+        )
+
+    def _digest_schedule(self) -> DigestSchedule | None:
         if not self.config.digest.enabled:
-            return
+            return None
         from zoneinfo import ZoneInfo
 
-        from lifecycle.vendor.digest import DigestSchedule, write_digest
+        from lifecycle.vendor.digest import DigestSchedule
 
-        schedule = DigestSchedule(
-            time.fromisoformat(self.config.digest.at), ZoneInfo(self.config.vendor.time_zone)
-        )
-        write_digest(self.database, self.policy, self.notices, schedule, self.clock.now())
+        at = time.fromisoformat(self.config.digest.at)
+        return DigestSchedule(at, ZoneInfo(self.config.vendor.time_zone))

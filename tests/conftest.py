@@ -24,7 +24,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-FOREIGN = frozenset({"openssl", "node"})
+FOREIGN = frozenset({"openssl", "node", "keytool"})
 
 
 @pytest.hookimpl(wrapper=True)

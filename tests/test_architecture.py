@@ -57,7 +57,10 @@ def test_the_import_rules_hold() -> None:
         ("lifecycle/lab/portal.py", "import lifecycle.vendor"),
         ("lifecycle/embedded.py", "import lifecycle.lab.clock"),
         ("lifecycle/vendor/worker.py", "import lifecycle.config"),
+        ("lifecycle/mdm_servers/nanomdm.py", "import lifecycle.instance.vault"),
+        ("lifecycle/instance/deploy/files.py", "import lifecycle.config_deploy"),
         ("lifecycle/clock.py", "import cli.main"),
+        ("lifecycle/serve/dashboard/actions.py", "import lifecycle.vendor.signer"),
     ],
 )
 def test_a_forbidden_import_is_found(tree: Path, module: str, line: str) -> None:

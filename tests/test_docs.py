@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,11 +15,12 @@ from typing import Any, get_args
 import pytest
 
 from lifecycle.config import Config, Language, load_config
+from lifecycle.config_deploy import CommandSection, FilesSection, NanoMdmSection, TargetSection
 from lifecycle.errors import Refused
 from lifecycle.language.languages import LANGUAGES
 from lifecycle.policy import configured_policy
 from lifecycle.vendor.facts import Policy, Status
-from lifecycle.vendor.notices import ALERTS
+from lifecycle.vendor.kinds import ALERTS
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.toml"
@@ -69,9 +71,69 @@ def test_the_example_can_be_loaded_with_everything_switched_on(tmp_path: Path) -
     assert configured_policy(Config()) == Policy()
 
 
+def test_the_example_shows_every_key_of_every_deploy_target_with_its_default() -> None:
+    text = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    shown = tomllib.loads(text)["deploy"]
+    kinds = {target["kind"]: target for target in shown.values()}
+    common = set(TargetSection.model_fields)
+    everywhere = set().union(*(set(target) for target in kinds.values()))
+    for section in (FilesSection, CommandSection, NanoMdmSection):
+        (kind,) = get_args(section.model_fields["kind"].annotation)
+        fields = section.model_fields
+        assert set(fields) - common <= set(kinds[kind]), kind
+        for key, value in kinds[kind].items():
+            default = fields[key].default
+            if key not in ("kind", "customer", "needs", "command", "url", "api_key", "ca_file"):
+                assert value == (list(default) if isinstance(default, tuple) else default) or (
+                    default is None
+                ), f"{kind}: {key}"
+    assert common <= everywhere
+
+
 @pytest.mark.parametrize(
     ("text", "code", "names"),
     [
+        ("[deploy.x]\nkind = 'scp'", "config_invalid", "deploy.x"),
+        ("[deploy.'A b']\nkind = 'files'\npem = '{customer}'", "config_invalid", "'A b'"),
+        ("[deploy.x]\nkind = 'files'", "config_invalid", "name a file"),
+        ("[deploy.x]\nkind = 'files'\npem = '/etc/x.pem'", "config_invalid", "{customer}"),
+        (
+            "[deploy.x]\nkind = 'files'\npem = '{customer}'\nmode = '0644'",
+            "config_invalid",
+            "open to every user",
+        ),
+        (
+            "[deploy.x]\nkind = 'files'\np12 = '{customer}'",
+            "config_invalid",
+            "p12_passphrase",
+        ),
+        (
+            "[deploy.x]\nkind = 'files'\nkey = '{customer}'\npem = '{customer}'",
+            "config_invalid",
+            "same path",
+        ),
+        (
+            "[deploy.x]\nkind = 'micromdm'\nurl = 'https://m.example'\napi_key = 'env:K'",
+            "config_invalid",
+            "deploy.x",
+        ),
+        (
+            "[deploy.x]\nkind = 'nanomdm'\nurl = 'https://m.example'\napi_key = 'hunter2'",
+            "config_invalid",
+            "api_key",
+        ),
+        (
+            "[deploy.x]\nkind = 'nanomdm'\nurl = 'https://u:hunter2@m.example'\napi_key = 'env:K'",
+            "config_invalid",
+            "url",
+        ),
+        (
+            "[deploy.x]\nkind = 'command'\ncommand = ['true']\nneeds = ['y']\n"
+            "[deploy.y]\nkind = 'command'\ncommand = ['true']",
+            "config_invalid",
+            "no target above it",
+        ),
+        ("[deploy.x]\nkind = 'command'\ncommand = []", "config_invalid", "command"),
         ("[vendor]\nnmae = 'x'", "config_invalid", "vendor.nmae"),
         ("[renewal]\nwindow_days = 'soon'", "config_invalid", "renewal.window_days"),
         ("[renewal]\nwindow_days = 12", "config_invalid", "spread_days"),
@@ -116,6 +178,52 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("text", blocks("deploying.md", "toml"))
+def test_every_deploy_target_on_the_page_can_be_loaded(tmp_path: Path, text: str) -> None:
+    from lifecycle.deploying import configured_targets
+
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    assert configured_targets(load_config(file), "acme")
+
+
+def test_the_page_on_deploying_names_every_kind_and_key() -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    for section in (FilesSection, CommandSection, NanoMdmSection):
+        for key in set(section.model_fields) - {"kind", "group", "certificate_mode"}:
+            assert re.search(rf"\b{key}\b", page), key
+    kinds = {tomllib.loads(text)["deploy"].popitem()[1]["kind"] for text in
+             blocks("deploying.md", "toml")}  # fmt: skip
+    assert kinds == {"files", "command", "nanomdm", "micromdm", "zentral"}
+
+
+@pytest.mark.parametrize("page", ["deploying.md", "moving.md"])
+def test_every_command_on_the_page_is_one_with_these_options(page: str) -> None:
+    import typer.main
+
+    from cli.main import app
+
+    found = 0
+    for line in "".join(blocks(page, "console")).splitlines():
+        if not line.startswith("$ pushcert "):
+            continue
+        found += 1
+        command: Any = typer.main.get_command(app)
+        for word in shlex.split(line)[2:]:
+            if hasattr(command, "commands") and not word.startswith("-"):
+                assert word in command.commands, line
+                command = command.commands[word]
+            elif word.startswith("-"):
+                options = [option for one in command.params for option in one.opts]
+                assert word in options, f"{word}: {line}"
+    assert found > 1
 
 
 def test_every_command_has_a_sentence_and_an_example() -> None:

@@ -98,6 +98,37 @@ def test_a_file_that_others_can_read_is_refused_with_the_command(secret_file: Pa
     assert refused.value.findings[0].remedy == f"chmod 0600 {secret_file}"
 
 
+def test_a_credential_of_a_systemd_service_is_taken_with_the_mode_that_systemd_gives_it(
+    secret_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_file.chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secret_file.parent))
+    source = parse_source(f"file:$CREDENTIALS_DIRECTORY/{secret_file.name}")
+    assert source == FromFile(secret_file)
+    assert resolve(source) == SECRET.encode()
+
+
+def test_a_file_beside_the_credentials_is_held_to_its_mode_all_the_same(
+    secret_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_file.chmod(0o440)
+    (secret_file.parent / "credentials").mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secret_file.parent / "credentials"))
+    for path in (str(secret_file), f"$CREDENTIALS_DIRECTORY/../{secret_file.name}"):
+        with pytest.raises(Refused) as refused:
+            resolve(parse_source(f"file:{path}"))
+        assert refused.value.codes == ("passphrase_file_too_open",)
+
+
+def test_outside_of_a_service_a_credential_is_missing_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(Refused, match="CREDENTIALS_DIRECTORY/vault") as refused:
+        resolve(parse_source("file:$CREDENTIALS_DIRECTORY/vault"))
+    assert refused.value.codes == ("passphrase_missing",)
+
+
 def test_what_a_failing_command_printed_is_in_no_error() -> None:
     source = printing(
         f"import sys; print({SECRET!r}); print({SECRET!r}, file=sys.stderr); sys.exit(1)"

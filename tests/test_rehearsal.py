@@ -12,15 +12,10 @@ from sqlmodel import col, select
 
 from lifecycle.pki.keys import key_to_pem
 from lifecycle.rehearsal.disclosure import Secret, forms, search_bytes, search_files
+from lifecycle.rehearsal.embedded_stage import EmbeddedBoundary
 from lifecycle.rehearsal.stage import Stage
 from lifecycle.rehearsal.timeline import Line
-from lifecycle.rehearsal.verdict import (
-    disclosures,
-    failures,
-    instance_secrets,
-    totals,
-    vendor_files,
-)
+from lifecycle.rehearsal.verdict import disclosures, failures, totals
 from lifecycle.rehearsal.year import Year
 from lifecycle.vendor.models import Certificate, Renewal
 
@@ -86,7 +81,7 @@ def test_a_planted_key_is_found_by_the_same_search(year: Year, form: str) -> Non
 def test_a_planted_token_is_found_in_the_database_its_wal_and_a_backup(
     year: Year, where: str
 ) -> None:
-    token = year.stage.tokens[0]
+    token = year.stage.lab.tokens[0]
     database = year.stage.embedded.database
     backup = year.stage.directory / "backup.sqlite"
     with database.transaction() as session:
@@ -119,10 +114,12 @@ def test_a_planted_token_is_found_in_the_database_its_wal_and_a_backup(
 
 
 def test_what_is_searched_is_everything_but_the_vaults_and_the_signing_key(year: Year) -> None:
-    names = {path.name for path in vendor_files(year.stage)}
+    boundary = year.stage.deployment.boundary
+    assert isinstance(boundary, EmbeddedBoundary)
+    names = {path.name for path in boundary.vendors_files()}
     assert {"vendor.sqlite", "config.toml"} <= names
     assert names.isdisjoint({"instances", "signer"})
-    secrets = instance_secrets(year.stage, ["acme"])
+    secrets = boundary.customers_secrets()
     assert len(secrets) > 6
     assert all(secret.value.hex() not in repr(secret) for secret in secrets)
 

@@ -26,9 +26,9 @@ from lifecycle.pki.upload import read_upload
 from lifecycle.rehearsal.stage import START, Stage
 from lifecycle.vendor import registry, store
 from lifecycle.vendor.facts import Policy
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.ladder import Rung, expiry_ladder
 from lifecycle.vendor.mail import message_id
-from lifecycle.vendor.messages import Kind
 from lifecycle.vendor.models import Certificate, Customer, OutboxMessage, Renewal
 from lifecycle.vendor.worker import Worker
 from lifecycle.wire.messages import (

@@ -8,11 +8,22 @@ CSR, a certificate's public part, answers of APNs and fingerprints; never a key 
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from lifecycle.clock import Clock
-from lifecycle.errors import Refused, Unavailable, raise_for
+from lifecycle.errors import (
+    Finding,
+    InternalFault,
+    PushcertError,
+    Refused,
+    Unavailable,
+    raise_for,
+)
 from lifecycle.instance.canaries import CanarySource
 from lifecycle.instance.certificates import HeldCertificate
+from lifecycle.instance.deploy.deployer import Deployed, Deployer
 from lifecycle.instance.models import CertificateState
 from lifecycle.instance.outcomes import Done, StepOutcome, UploadOutcome
 from lifecycle.instance.probing import gather
@@ -24,7 +35,7 @@ from lifecycle.instance.vault import Vault
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.keys import load_private_key
 from lifecycle.pki.push_certificate import PushCertificate
-from lifecycle.pki.upload import read_upload
+from lifecycle.pki.upload import Upload, read_upload
 from lifecycle.wire.link import VendorLink
 from lifecycle.wire.messages import (
     LONGEST_SENTENCE,
@@ -51,6 +62,7 @@ class Agent:
         canaries: finds the other tenant for isolation checks.
         clock: tells the time.
         trust: what push certificates must chain to.
+        deployer: brings the active certificate to the MDM server; None: nobody does.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class Agent:
         canaries: CanarySource,
         clock: Clock,
         trust: TrustStore,
+        deployer: Deployer | None = None,
     ) -> None:
         self._vault = vault
         self._link = link
@@ -68,14 +81,32 @@ class Agent:
         self._canaries = canaries
         self._clock = clock
         self._trust = trust
+        self._deployer = deployer
 
     def step(self) -> StepOutcome:
-        """Does everything the vendor wants now.
+        """Does everything the vendor wants now, then what is owed to the deploy targets.
 
         Raises:
             Unavailable: the vendor or the vault cannot be reached; what was done stays done.
             Refused: the vault itself cannot be used.
         """
+        try:
+            outcome = self._step()
+        except PushcertError:
+            self.deploy()  # whatever is wrong with the vendor, the MDM server needs none
+            raise
+        return replace(outcome, done=(*outcome.done, *_as_done(self.deploy())))
+
+    def deploy(self) -> tuple[Deployed, ...]:
+        """Does what is owed to the deploy targets; whatever goes wrong there, nothing is raised."""
+        if self._deployer is None:
+            return ()
+        try:
+            return self._deployer.run()
+        except PushcertError as fault:
+            return (Deployed("deploy targets", "", "", "failed", str(fault), fault.code),)
+
+    def _step(self) -> StepOutcome:
         work = self._link.work()
         done = [*self._retire(work)]
         setback: Setback | None = None
@@ -123,10 +154,18 @@ class Agent:
             raise self._with_the_vendors_findings(data, accept_new_topic, refused) from None
         certificate = upload.certificate
         receipt = self._link.submit_certificate(
-            CertificateSubmission(certificate=certificate.pem, accept_new_topic=accept_new_topic)
+            CertificateSubmission(
+                certificate=certificate.pem,
+                accept_new_topic=accept_new_topic,
+                devices=None if accept_new_topic is None else self._vault.devices.enrolled(),
+            )
         )
+        if receipt.renewal_id is None:
+            raise InternalFault("The vendor recorded a certificate for no renewal.")
         done: list[Done] = []
         setback = self._bring_in(certificate, receipt.renewal_id, done)
+        if setback is None:
+            done += _as_done(self.deploy())
         return UploadOutcome(certificate, receipt.renewal_id, notes, tuple(done), setback)
 
     def _with_the_vendors_findings(
@@ -158,15 +197,33 @@ class Agent:
             certificate: the push certificate in any form an upload may have.
             passphrase: of the key; never from a command-line argument.
 
-        Raises:
-            Refused: with every finding; nothing was written.
+        Raises: as ``adopt_pair``, and what reading the two raises.
         """
-        private_key = load_private_key(key, passphrase)
-        upload = read_upload(certificate)
+        return self.adopt_pair(load_private_key(key, passphrase), read_upload(certificate))[0]
+
+    def adopt_pair(
+        self, key: RSAPrivateKey, upload: Upload
+    ) -> tuple[HeldCertificate, tuple[Finding, ...]]:
+        """The same with a pair that has been read; then what is owed to the deploy targets.
+
+        The vendor is told, so that the first renewal renews this certificate and keeps its topic.
+
+        Returns:
+            The certificate as the vault has it, and notes about it.
+
+        Raises:
+            Refused: with every finding, the vendor's as well; nothing was written in the vault.
+            Unavailable: the vendor cannot be reached; nothing was written in the vault.
+        """
         now = self._clock.now()
-        raise_for(check_pair(private_key, upload, self._trust, now))
-        self._vault.certificates.adopt(private_key, upload.certificate, now)
-        return self._vault.require_active()
+        notes = raise_for(check_pair(key, upload, self._trust, now))
+        self._vault.certificates.require_room(upload.certificate)
+        self._link.submit_certificate(
+            CertificateSubmission(certificate=upload.certificate.pem, adopted=True)
+        )
+        self._vault.certificates.adopt(key, upload.certificate, now)
+        self.deploy()
+        return self._vault.require_active(), notes
 
     def check_isolation(self) -> StepOutcome:
         """Has the isolation checked now, because a person wants it; then does what is wanted.
@@ -259,3 +316,11 @@ class Agent:
         setback = Setback(renewal_id=renewal_id, code=code, message=sentence)
         self._link.report(setback)
         return setback
+
+
+def _as_done(deployed: tuple[Deployed, ...]) -> list[Done]:
+    return [
+        Done("deploy_failed" if one.outcome == "failed" else one.outcome, one.sentence)
+        for one in deployed
+        if one.outcome not in ("waiting", "up_to_date")
+    ]

@@ -126,6 +126,12 @@ class CertificateStore:
             session.add(row)
             return _held(row)
 
+    def require_room(self, certificate: PushCertificate) -> None:
+        """Checks that ``adopt`` would take this certificate. Raises ``Refused``
+        (``vault_in_use``)."""
+        with self._safe.database.reading() as session:
+            _is_active_or_room(session, certificate)
+
     def adopt(self, key: RSAPrivateKey, certificate: PushCertificate, now: datetime) -> bool:
         """Takes in an existing pair as the active certificate of a vault that has none.
 
@@ -143,15 +149,8 @@ class CertificateStore:
             )
         fresh = self._keys.sealed_row(key, now)
         with self._safe.database.transaction() as session:
-            old = _row_in_state(session, CertificateState.ACTIVE)
-            if old is not None and old.fingerprint == certificate.fingerprint:
+            if _is_active_or_room(session, certificate):
                 return False
-            if old is not None:
-                raise refuse(
-                    "vault_in_use",
-                    "Another push certificate is active in this vault.",
-                    "Renew it with `pushcert renew`; adopting is for a vault that has none.",
-                )
             row = _by_fingerprint(session, certificate.fingerprint)
             if row is None:
                 key_row = session.exec(
@@ -168,6 +167,18 @@ class CertificateStore:
         with self._safe.database.reading() as session:
             row = _row_in_state(session, state)
             return None if row is None else _held(row)
+
+
+def _is_active_or_room(session: Session, certificate: PushCertificate) -> bool:
+    """True if it is the active one already, False if none is active."""
+    old = _row_in_state(session, CertificateState.ACTIVE)
+    if old is not None and old.fingerprint != certificate.fingerprint:
+        raise refuse(
+            "vault_in_use",
+            "Another push certificate is active in this vault.",
+            "Renew it with `pushcert renew`; adopting is for a vault that has none.",
+        )
+    return old is not None
 
 
 def _row_in_state(session: Session, state: CertificateState) -> CertificateRow | None:

@@ -114,6 +114,12 @@ class CredentialStore:
             row.credential_id, row.enrolled_at = credential_id, row.enrolled_at or now
             session.add(row)
 
+    def all(self) -> list[InstanceKeys]:
+        """Every pair that was ever made here, in use, replaced or pending; oldest first."""
+        statement = select(CredentialRow).order_by(col(CredentialRow.id))
+        with self._safe.database.reading() as session:
+            return [self._opened(row) for row in session.exec(statement)]
+
     def sealing_key(self, credential_id: str) -> X25519PrivateKey | None:
         """Opens what was sealed to this credential, in use or replaced; None if unknown."""
         statement = select(CredentialRow).where(CredentialRow.credential_id == credential_id)

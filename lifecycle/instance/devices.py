@@ -125,7 +125,7 @@ def read_device_csv(data: bytes, default_topic: Topic | None = None) -> list[Dev
             findings.append(_too_many_values(line))
             device = None
         else:
-            device = _device_of_row(row, default_topic, f"Line {line}: ", findings)
+            device = device_of_row(row, default_topic, f"Line {line}: ", findings)
         if device is not None:
             first = seen.setdefault(device.udid, line)
             if first != line:
@@ -155,9 +155,17 @@ def _device_of_message(message: Mapping[str, object], findings: list[Finding]) -
     )
 
 
-def _device_of_row(
+def device_of_row(
     row: Mapping[str, str], default: Topic | None, where: str, findings: list[Finding]
 ) -> Device | None:
+    """The device in a row with ``udid``, ``token``, ``push_magic`` and ``topic``.
+
+    Args:
+        row: the values, as text.
+        default: the topic if the row has none.
+        where: begins each finding.
+        findings: gets what is wrong; then there is no device.
+    """
     named = row.get("topic", "")
     topic = default if not named else None
     if topic is None:

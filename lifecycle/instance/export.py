@@ -1,59 +1,40 @@
-"""The active pair in the forms other software takes: PEM and PKCS#12.
+"""The active pair, out of the vault, for the customer's other software.
 
-This is the one way in which a private key leaves a vault, and only towards the customer.
+This and deploying (``lifecycle.instance.deploy``) are the ways in which a private key leaves a
+vault, and both lead to the customer only.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
-
 from lifecycle.boundary import Unobserved
-from lifecycle.errors import refuse
 from lifecycle.instance.paths import write_private
 from lifecycle.instance.vault import Vault
-from lifecycle.pki.keys import key_to_pem
+from lifecycle.pki.chain import TrustStore, complete_chain
+from lifecycle.pki.pair import Pair
 
 _BOUNDARY = "export"
 
 
-def export_pem(vault: Vault, passphrase: bytes | None = None) -> bytes:
-    """Certificate, then private key (PKCS#8), as NanoMDM and others take them.
+def active_pair(vault: Vault, trust: TrustStore, now: datetime) -> Pair:
+    """The active certificate with its key, and the intermediates above it if they are known.
 
     Args:
         vault: the instance's vault.
-        passphrase: encrypts the key; None leaves it readable to whoever has the file.
+        trust: where the intermediates come from.
+        now: of several chains, one that is valid then.
 
     Raises:
         Refused: ``no_active_certificate``, or what opening the key raises.
     """
     held = vault.require_active()
-    key = key_to_pem(vault.private_key(held), passphrase)
-    return held.certificate.pem.encode() + key
-
-
-def export_pkcs12(vault: Vault, passphrase: bytes) -> bytes:
-    """Certificate and key as PKCS#12, named after the certificate.
-
-    Raises:
-        Refused: ``no_active_certificate``, ``export_passphrase_missing``, or what opening the
-            key raises.
-    """
-    if not passphrase:
-        raise refuse(
-            "export_passphrase_missing",
-            "A PKCS#12 file is not written without a passphrase.",
-            "Give one through an environment variable, a file or a command.",
-        )
-    held = vault.require_active()
-    certificate = held.certificate
-    return pkcs12.serialize_key_and_certificates(
-        certificate.common_name.encode(),
+    chain, _ = complete_chain(held.certificate.certificate, trust, at=now, leaf_dates=False)
+    return Pair(
+        held.certificate,
         vault.private_key(held),
-        certificate.certificate,
-        None,
-        BestAvailableEncryption(passphrase),
+        () if chain is None else chain.issuers[:-1],
     )
 
 

@@ -17,7 +17,7 @@ from lifecycle.errors import refuse
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision this code works with; a test holds it equal to the newest script."""
 
 

@@ -185,3 +185,24 @@ class DeviceRow(VaultTable, table=True):
     canary: bool = False
     seen_at: datetime = _instant(nullable=False)
     gone_at: datetime | None = _instant()
+
+
+class DeploymentRow(VaultTable, table=True):
+    """How a deploy target stands; ``lifecycle.instance.deploy.plan.Record`` says what is what."""
+
+    __tablename__: ClassVar[Any] = "deployment"
+
+    target: str = Field(primary_key=True, max_length=64)
+    kind: str = Field(max_length=16)
+    settings: str = Field(default="", max_length=64)
+    fingerprint: str | None = Field(default=None, max_length=64)
+    deployed_at: datetime | None = _instant()
+    checked_at: datetime | None = _instant()
+    wanted: str | None = Field(default=None, max_length=64)
+    code: str | None = Field(default=None, max_length=64)
+    message: str | None = Field(default=None, max_length=1000)
+    attempts: int = 0
+    failing_since: datetime | None = _instant()
+    attempted_at: datetime | None = _instant()
+    next_at: datetime | None = _instant()
+    told: bool = False

@@ -7,9 +7,11 @@ from typing import Protocol
 
 from lifecycle.clock import Clock
 from lifecycle.instance.agent import Agent
+from lifecycle.instance.deploy.deployer import Deployer
 from lifecycle.instance.outcomes import UploadOutcome, Verification
 from lifecycle.instance.pushes import Pushes
 from lifecycle.instance.vault import Vault
+from lifecycle.pki.chain import TrustStore
 
 
 class OneInstance(Protocol):
@@ -26,6 +28,15 @@ class OneInstance(Protocol):
     @property
     def pushes(self) -> Pushes:
         """The way to APNs."""
+        ...
+
+    @property
+    def trust(self) -> TrustStore:
+        """What push certificates must chain to."""
+        ...
+
+    def deployer(self) -> AbstractContextManager[Deployer]:
+        """Its deploy targets. Raises ``Refused``."""
         ...
 
     def vault(self) -> AbstractContextManager[Vault]:

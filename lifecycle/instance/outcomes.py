@@ -15,7 +15,8 @@ class Done:
 
     Attributes:
         what: ``csr_sent``, ``keys_retired``, ``own_push``, ``activated``,
-            ``activation_reported``, ``evidence_sent``, ``canary_sealed``.
+            ``activation_reported``, ``evidence_sent``, ``canary_sealed``; of a deploy
+            target ``deployed``, ``verified``, ``deploy_failed``, ``removed``.
         sentence: the same for a person.
         renewal_id: the renewal it was for, if any.
     """

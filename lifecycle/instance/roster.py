@@ -41,10 +41,14 @@ class KnownDevice:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: UDIDs that were new, and UDIDs whose values were renewed."""
+    """What an import did: UDIDs that were new, and UDIDs whose values were renewed.
+
+    ``left_out`` is how many a server's file had that are of another topic or enrolled no more.
+    """
 
     added: tuple[str, ...]
     updated: tuple[str, ...]
+    left_out: int = 0
 
 
 class Roster:
@@ -56,6 +60,10 @@ class Roster:
 
     def __init__(self, safe: Safe) -> None:
         self._safe = safe
+
+    def enrolled(self) -> int:
+        """How many there are, without those that APNs says are gone."""
+        return sum(device.gone_at is None for device in self.all())
 
     def all(self) -> tuple[KnownDevice, ...]:
         """Every device, by UDID."""

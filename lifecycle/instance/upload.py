@@ -6,11 +6,12 @@ vault, which the vendor never sees, and against the certificate that is active h
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from lifecycle.errors import Finding, raise_for
+from lifecycle.errors import Finding, Severity, raise_for
 from lifecycle.instance.vault import Vault
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.fingerprints import key_fingerprint
@@ -56,16 +57,23 @@ def check_upload(
 def check_pair(
     key: RSAPrivateKey, upload: Upload, trust: TrustStore, now: datetime
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong with a certificate and key that an instance is to adopt."""
+    """Everything that is wrong with a certificate and key that an instance is to adopt.
+
+    One that has expired can be adopted: what counts is that its renewal keeps the topic.
+    """
     expected = Expected(
         key_fingerprints=frozenset({key_fingerprint(key.public_key())}),
         topic=None,
         active=None,
         accept_new_topic=None,
     )
+    found = check_push_certificate(upload.certificate, expected, trust, upload.others, at=now)
     return (
         *upload.findings,
-        *check_push_certificate(upload.certificate, expected, trust, upload.others, at=now),
+        *(
+            replace(one, severity=Severity.NOTE) if one.code == "certificate_expired" else one
+            for one in found
+        ),
     )
 
 

@@ -9,6 +9,8 @@ never a key or token), ``push`` (to APNs) and ``export`` (to the customer, on re
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +22,8 @@ from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import refuse
 from lifecycle.instance.certificates import CertificateStore, HeldCertificate
 from lifecycle.instance.credentials import CredentialStore
-from lifecycle.instance.devices import read_devices
+from lifecycle.instance.deploy.records import DeploymentStore
+from lifecycle.instance.device_files import DeviceFile, read_device_file, read_stored
 from lifecycle.instance.keys import KeyStore, PendingKey
 from lifecycle.instance.models import VaultRow
 from lifecycle.instance.roster import Imported, Roster
@@ -40,6 +43,7 @@ class Vault:
         certificates: its push certificates.
         devices: the devices it knows.
         credentials: by which the vendor knows it over the network.
+        deployments: how its deploy targets stand.
     """
 
     def __init__(self, safe: Safe) -> None:
@@ -49,6 +53,7 @@ class Vault:
         self.certificates = CertificateStore(safe, self.keys)
         self.devices = Roster(safe)
         self.credentials = CredentialStore(safe)
+        self.deployments = DeploymentStore(safe)
 
     @classmethod
     def create(
@@ -149,16 +154,27 @@ class Vault:
         return self.keys.private_key(held.certificate.key_fingerprint)
 
     def import_devices(self, data: bytes, now: datetime) -> Imported:
-        """Takes in the devices of a TokenUpdate message or a CSV list; all of them or none.
+        """Takes in the devices of a file of any form (``device_files``); all of them or none.
 
         They must be registered under the topic of the active certificate; before there is
         one, under the same topic as each other and as the devices known already.
 
         Raises:
-            Refused: as ``read_devices`` and ``Roster.add_all``.
+            Refused: as ``read_device_file`` and ``Roster.add_all``.
         """
-        topic = self._topic()
-        return self.devices.add_all(read_devices(data, topic), topic, now)
+        return self._take_in(read_device_file(data, self._topic()), now)
+
+    def import_stored_devices(self, messages: Iterable[bytes], now: datetime) -> Imported:
+        """The same with the TokenUpdate messages of NanoMDM's file storage.
+
+        Raises:
+            Refused: as ``read_stored`` and ``Roster.add_all``.
+        """
+        return self._take_in(read_stored(messages, self._topic()), now)
+
+    def _take_in(self, file: DeviceFile, now: datetime) -> Imported:
+        done = self.devices.add_all(file.devices, self._topic(), now)
+        return replace(done, left_out=file.left_out)
 
     def consents_to_ring(self) -> bool:
         """True if other consenting customers may probe with one of this vault's tokens."""

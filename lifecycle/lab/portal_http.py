@@ -17,7 +17,7 @@ from typing import Any
 
 from lifecycle.errors import Refused, refuse
 from lifecycle.lab.authority import Authority
-from lifecycle.lab.clock import LabClock, OffsetClock
+from lifecycle.lab.clock import MovableClock
 from lifecycle.lab.faults import Fault
 from lifecycle.lab.gateway import ApnsGateway
 from lifecycle.lab.portal import Portal, PortalRow
@@ -40,7 +40,7 @@ class PortalServer:
         self,
         portal: Portal,
         gateway: ApnsGateway,
-        clock: LabClock | OffsetClock,
+        clock: MovableClock,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -56,6 +56,11 @@ class PortalServer:
         """Where it serves."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
+
+    @property
+    def ocsp_url(self) -> str:
+        """Where it answers for the AAI CA (RFC 6960)."""
+        return self.url + OCSP_PATH
 
     def start(self) -> None:
         """Begins to serve."""
@@ -80,7 +85,7 @@ class _Desk:
         self,
         portal: Portal,
         gateway: ApnsGateway,
-        clock: LabClock | OffsetClock,
+        clock: MovableClock,
         changed: Callable[[], None],
     ) -> None:
         self._portal, self._gateway, self._clock = portal, gateway, clock
@@ -155,16 +160,9 @@ class _Desk:
     def _move(self, document: Document) -> object:
         try:
             if "advance_seconds" in document:
-                by = timedelta(seconds=float(document["advance_seconds"]))
-                if isinstance(self._clock, LabClock):
-                    self._clock.advance(by)
-                else:
-                    self._clock.offset += by
-            elif isinstance(self._clock, LabClock):
-                self._clock.set(datetime.fromisoformat(_text(document, "now")))
+                self._clock.advance(timedelta(seconds=float(document["advance_seconds"])))
             else:
-                wanted = datetime.fromisoformat(_text(document, "now"))
-                self._clock.offset += wanted - self._clock.now()
+                self._clock.set(datetime.fromisoformat(_text(document, "now")))
         except (TypeError, ValueError, OverflowError):
             raise malformed("The clock cannot be set to that.") from None
         self._changed()

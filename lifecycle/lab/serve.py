@@ -22,7 +22,7 @@ from lifecycle.lab.clock import OffsetClock
 from lifecycle.lab.devices import DeviceRegistry
 from lifecycle.lab.gateway import ApnsGateway
 from lifecycle.lab.portal import Portal
-from lifecycle.lab.portal_http import OCSP_PATH, PortalServer
+from lifecycle.lab.portal_http import PortalServer
 from lifecycle.pki.keys import generate_key, key_to_pem, load_private_key
 
 STATE = "lab.json"
@@ -77,7 +77,7 @@ class Lab:
         self._server = PortalServer(
             self.portal, self.gateway, self.clock, port=portal_port, changed=self.save
         )
-        self.authority.ocsp_url = self._server.url + OCSP_PATH
+        self.authority.ocsp_url = self._server.ocsp_url
 
     def __enter__(self) -> Self:
         self.gateway.start()

@@ -66,6 +66,12 @@ def told_by(entry: AuditEntry) -> tuple[Tone, str] | None:
             return Tone.CAUGHT, f"BREACH: {str(detail['why']).split(' (probe')[0]}"
         case "renewal_blocked":
             return Tone.CAUGHT, f"renewal held up: {detail['code']}"
+        case "instance_enrolled":
+            return Tone.NEWS, "an instance makes itself known with the code of an invitation"
+        case "credential_revoked":
+            return Tone.NEWS, f"the instance is shut out: {detail['why']}"
+        case "credential_rotated":
+            return Tone.NEWS, "the instance changes the keys by which the vendor knows it"
         case "signer_in_force":
             return Tone.NEWS, f"in force until {str(detail['not_after'])[:10]}"
         case _:

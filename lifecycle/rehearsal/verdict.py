@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlmodel import col, func, select
 
-from lifecycle.rehearsal.disclosure import Secret, search_bytes, search_files
-from lifecycle.rehearsal.stage import CANARY, Stage
+from lifecycle.rehearsal import deployment
+from lifecycle.rehearsal.stage import Stage
 from lifecycle.rehearsal.year import Admin, Year
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.facts import RenewalState, Status, Verdict
@@ -31,7 +30,7 @@ class Totals:
 
 def totals(year: Year) -> Totals:
     """Counts what was done; pushes as APNs counted them, mails as the mail server did."""
-    with year.stage.embedded.database.reading() as session:
+    with year.stage.plane.database.reading() as session:
         renewals = session.exec(
             select(func.count()).select_from(Renewal).where(Renewal.state == RenewalState.FULFILLED)
         ).one()
@@ -55,6 +54,7 @@ def failures(year: Year) -> Iterator[str]:
         yield from _customer(year, admin)
     yield from _mails(year)
     yield from _log(year.stage)
+    yield from year.more_failures()
     yield from disclosures(year.stage)
 
 
@@ -68,12 +68,10 @@ def _customer(year: Year, admin: Admin) -> Iterator[str]:
     if record.active is None:
         yield f"{slug} has no certificate"
         return
-    stands = status(record.facts, stage.embedded.policy, now)
+    stands = status(record.facts, stage.plane.policy, now)
     if record.active.topic != admin.first_topic:
         yield f"the topic of {slug} has changed"
-    with stage.embedded.vault(slug) as vault:
-        held = vault.require_active().certificate
-    if held.fingerprint != record.active.fingerprint:
+    if stage.deployment.held(slug) != record.active.fingerprint:
         yield f"{slug}'s instance uses another certificate than the registry says"
     if admin.player.silent:
         yield from _ladder(year, admin)
@@ -91,9 +89,9 @@ def _ladder(year: Year, admin: Admin) -> Iterator[str]:
     if active is None:
         return
     now = stage.clock.now()
-    rungs = expiry_ladder(active.not_after, stage.embedded.policy.ladder)
+    rungs = expiry_ladder(active.not_after, stage.plane.policy.ladder)
     due = [rung.key for rung in rungs if rung.due_at <= now]
-    with stage.embedded.database.reading() as session:
+    with stage.plane.database.reading() as session:
         told = session.exec(
             select(OutboxMessage.rung)
             .where(OutboxMessage.ladder == f"certificate:{active.id}")
@@ -106,7 +104,7 @@ def _ladder(year: Year, admin: Admin) -> Iterator[str]:
 def _mails(year: Year) -> Iterator[str]:
     ids = Counter(str(message["Message-ID"]) for message in year.seen.mails)
     yield from (f"the mail {name} came {count} times" for name, count in ids.items() if count > 1)
-    with year.stage.embedded.database.reading() as session:
+    with year.stage.plane.database.reading() as session:
         sent = session.exec(
             select(func.count())
             .select_from(OutboxMessage)
@@ -117,35 +115,13 @@ def _mails(year: Year) -> Iterator[str]:
 
 
 def _log(stage: Stage) -> Iterator[str]:
-    with stage.embedded.database.reading() as session:
+    with stage.plane.database.reading() as session:
         problem = verify_log(session).problem
     if problem is not None:
         yield f"the audit log is not whole: {problem}"
 
 
-def vendor_files(stage: Stage) -> list[Path]:
-    """Everything on the vendor's side of the boundary: all but the vaults and the signing key."""
-    return sorted(
-        path for path in stage.directory.iterdir() if path.name not in ("instances", "signer")
-    )
-
-
-def instance_secrets(stage: Stage, slugs: list[str]) -> list[Secret]:
-    """Every private key in these customers' vaults, and every token APNs gave out."""
-    secrets = [Secret(f"device token {n}", token) for n, token in enumerate(stage.tokens)]
-    for slug in slugs:
-        with stage.embedded.vault(slug) as vault:
-            for fingerprint in vault.keys.fingerprints():
-                secrets += Secret.of_key(f"key of {slug}", vault.keys.private_key(fingerprint))
-    return secrets
-
-
 def disclosures(stage: Stage) -> Iterator[str]:
-    """Keys and tokens of instances that got to the vendor's side: on disk, or on the wire."""
-    vaults = stage.directory / "instances"
-    slugs = sorted(path.name for path in vaults.iterdir()) if vaults.exists() else [CANARY]
-    secrets = instance_secrets(stage, slugs)
-    for found in search_files(vendor_files(stage), secrets):
-        yield f"{found.secret} is in {Path(found.where).name} ({found.form})"
-    for found in search_bytes("a message between the planes", stage.wire, secrets):
+    """Keys and tokens that got across: of instances to the vendor's side, and the other way."""
+    for found in deployment.disclosures(stage.deployment.boundary):
         yield f"{found.secret} is in {found.where} ({found.form})"

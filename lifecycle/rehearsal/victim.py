@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from lifecycle.config import CONFIG_NAME, load_config
 from lifecycle.embedded import Embedded
+from lifecycle.vendor_plane import VendorPlane
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,19 @@ class Killer:
 def main(directory: Path, now: datetime, kill_at: int) -> None:
     """Ticks once, and is killed at the given boundary."""
     config = load_config(directory / CONFIG_NAME)
-    with Embedded(config, StoppedClock(now), observer=Killer(kill_at)) as embedded:
-        embedded.tick()
+    kind = VendorPlane if config.vendor.instances == "distributed" else Embedded
+    with kind(config, StoppedClock(now), observer=Killer(kill_at)) as plane:
+        plane.tick()
+
+
+def lose(directory: Path, now: datetime, kill_at: int) -> bool:
+    """Runs ``main`` in a process of its own; True if that was killed, False if it came through."""
+    done = subprocess.run(  # noqa: S603  (this very program)
+        [sys.executable, "-m", __name__, str(directory), now.isoformat(), str(kill_at)],
+        check=False,
+        capture_output=True,
+    )
+    return done.returncode == -signal.SIGKILL
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from typing import Protocol
 
 from sqlmodel import col, select
 
@@ -20,17 +18,16 @@ from lifecycle.vendor.models import AuditEntry
 from lifecycle.vendor.plan import opens_at
 
 HOURS = (6, 12, 18)
-"""When the scheduler looks, UTC; three times a day is plenty to see everything happen."""
+"""When the scheduler looks, UTC; plenty to see everything happen. People come at the first."""
 
 SIGNER_DAYS = 335
 """The first MDM signing certificate lapses while renewals of the year's end are open."""
 
-OUTAGE = range(35, 36)
-"""Days on which APNs cannot be reached; the weekly checks of day 35 meet them."""
+OUTAGE_FROM = 35
+"""The first isolation check of the first customer's after this day meets an outage of APNs."""
 
 BREACH_DAY = 100
 SIGNER_GAP_DAYS = 2
-KILL_AT = 6
 
 
 @dataclass(slots=True)
@@ -40,6 +37,7 @@ class Admin:
     player: Player
     mistakes: list[Mistake]
     request: bytes | None = None
+    request_since: int = 0
     visits_on: int | None = None
     renewals: int = 0
     first_topic: str | None = None
@@ -56,6 +54,18 @@ class Seen:
     mails: list[EmailMessage] = field(default_factory=list)
 
 
+class Troubles(Protocol):
+    """What goes wrong in one kind of deployment alone."""
+
+    def strike(self, year: Year, day: int) -> None:
+        """What goes wrong by itself on this day, before anybody looks."""
+        ...
+
+    def failures(self, year: Year) -> Iterator[str]:
+        """What is not as it must be after the year."""
+        ...
+
+
 class Year:
     """Plays a vendor's year.
 
@@ -63,6 +73,8 @@ class Year:
         stage: an open stage.
         customers, days: how many.
         quiet: nothing goes wrong.
+        hours: when the scheduler looks, UTC.
+        more: what else goes wrong, where there is more that can.
         tell: gets every line of the timeline at once.
         progress: told how many days have passed.
     """
@@ -74,6 +86,8 @@ class Year:
         days: int,
         *,
         quiet: bool = False,
+        hours: tuple[int, ...] = HOURS,
+        more: Troubles | None = None,
         tell: Callable[[Line], None] = lambda _: None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -86,27 +100,39 @@ class Year:
             player.slug: Admin(player, list(player.mistakes))
             for player in cast(customers, stage.rng, quiet=quiet)
         }
+        self._hours = hours
+        self._more = more
         self._progress = progress
         self._day = 0
+        self._now = (0, 0)
         self._audited = 0
         self._canary_token = b""
         self._signer_replaced = False
         self._breach_open = False
         self._killed = False
+        self._outage_since = (0, 0)
 
     def play(self) -> None:
         """Plays every day; afterwards the stage is as a vendor's deployment would be."""
         self._set_up()
         for day in range(self.days):
             self._day = day
-            for hour in HOURS:
+            for hour in self._hours:
+                self._now = (day, hour)
                 self.stage.advance_to(day, hour)
                 if not self.quiet:
                     self._trouble(day, hour)
+                    if self._more is not None and hour == self._hours[0]:
+                        self._more.strike(self, day)
                 self._look()
-                if hour == HOURS[0]:
+                if hour == self._hours[0]:
                     self._visits(day)
             self._progress(day + 1)
+
+    def more_failures(self) -> Iterator[str]:
+        """What ``more`` finds that is not as it must be."""
+        if self._more is not None:
+            yield from self._more.failures(self)
 
     def _set_up(self) -> None:
         self.stage.import_signer(365 if self.quiet else SIGNER_DAYS)
@@ -114,16 +140,16 @@ class Year:
         for admin in self.admins.values():
             player = admin.player
             self.stage.add_customer(player.slug, player.name, player.email, player.apple_account)
-        self._say("vendor", Tone.NEWS, f"{len(self.admins)} customers are in the registry")
+        self.say("vendor", Tone.NEWS, f"{len(self.admins)} customers are in the registry")
 
     def _look(self) -> None:
         """One tick of the deployment, and everything that came of it."""
-        self.stage.embedded.tick()
+        self.stage.look()
         self._read_audit()
         self._read_mail()
 
     def _read_audit(self) -> None:
-        with self.stage.embedded.database.reading() as session:
+        with self.stage.plane.database.reading() as session:
             entries = session.exec(
                 select(AuditEntry)
                 .where(col(AuditEntry.seq) > self._audited)
@@ -134,7 +160,7 @@ class Year:
             told = told_by(entry)
             who = "signer" if entry.action == "signer_in_force" else entry.subject
             if told is not None and who != CANARY:
-                self._say(who, *told)
+                self.say(who, *told)
             self._notice(entry)
 
     def _notice(self, entry: AuditEntry) -> None:
@@ -151,7 +177,7 @@ class Year:
     def _read_mail(self) -> None:
         for message in self.stage.mailbox.take():
             self.seen.mails.append(message)
-            self._say(str(message["To"]), Tone.MAIL, told_by_mail(message))
+            self.say(str(message["To"]), Tone.MAIL, told_by_mail(message))
             for admin in self.admins.values():
                 if admin.player.email in str(message["To"]):
                     self._open_mail(admin, message)
@@ -166,7 +192,7 @@ class Year:
         if request is None:
             return
         fresh = request != admin.request
-        admin.request = request
+        admin.request, admin.request_since = request, self._day
         if admin.renewals and admin.player.silent:
             return
         if fresh or admin.visits_on is None:
@@ -177,11 +203,13 @@ class Year:
         request = _request_in(message)
         if request is None or self.stage.record(CANARY).received is not None:
             return
-        self.stage.embedded.upload(CANARY, self._from_portal(CANARY_ACCOUNT, request, CANARY))
+        self.stage.upload(CANARY, self._from_portal(CANARY_ACCOUNT, request, CANARY))
         if not self._canary_token:
             self._canary_token = self.stage.enrol_device(CANARY)
 
     def _visits(self, day: int) -> None:
+        if not self.quiet and day >= SIGNER_DAYS and not self._signer_replaced:
+            return  # every request is dead, the portal says so; the next signer makes new ones
         for admin in self.admins.values():
             if admin.visits_on is None or admin.visits_on > day or admin.request is None:
                 continue
@@ -201,19 +229,19 @@ class Year:
         if admin.request is None:
             return
         file = self._from_portal(player.apple_account, admin.request, player.slug)
-        outcome = self.stage.embedded.upload(player.slug, file)
+        outcome = self.stage.upload(player.slug, file)
         admin.last_file = file
         admin.visits_on = None
         admin.renewals += 1
-        if not outcome.activated and outcome.setback is not None:
-            self._say(player.slug, Tone.CAUGHT, outcome.setback.message)
+        if outcome.setback is not None:
+            self.say(player.slug, Tone.CAUGHT, outcome.setback)
             self.seen.caught.add("upload during an outage")
         self._read_audit()
         if admin.first_topic is None:
-            admin.first_topic = str(outcome.certificate.topic)
+            admin.first_topic = outcome.topic
             for _ in range(2):
                 self.stage.enrol_device(player.slug)
-            self._say(player.slug, Tone.NEWS, "two devices enrol")
+            self.say(player.slug, Tone.NEWS, "two devices enrol")
 
     def _from_portal(self, account: str, request: bytes, slug: str) -> bytes:
         active = self.stage.record(slug).active
@@ -225,23 +253,22 @@ class Year:
         """Makes a mistake; True once it was made (some must wait for their day)."""
         player = admin.player
         if mistake is Mistake.WAITS:
-            self.stage.gateway.faults.outage = True
-            self.seen.staged.add("upload during an outage")
-            self._say(player.slug, Tone.TROUBLE, "uploads the certificate while APNs is down")
+            self._lose_apns("upload during an outage")
+            self.say(player.slug, Tone.TROUBLE, "uploads the certificate while APNs is down")
             return True
         file = self._wrong_file(admin, mistake)
         if file is None:
             return False
         self.seen.staged.add(mistake)
-        self._say(player.slug, Tone.TROUBLE, mistake)
+        self.say(player.slug, Tone.TROUBLE, mistake)
         try:
-            self.stage.embedded.upload(player.slug, file)
+            self.stage.upload(player.slug, file)
         except Refused as refused:
             self.seen.caught.add(mistake)
             for finding in refused.findings:
                 self.seen.refusals[finding.code] += 1
             codes = ", ".join(refused.codes)
-            self._say(player.slug, Tone.CAUGHT, f"refused ({codes}): {refused.findings[-1]}")
+            self.say(player.slug, Tone.CAUGHT, f"refused ({codes}): {refused.findings[-1]}")
         return True
 
     def _wrong_file(self, admin: Admin, mistake: Mistake) -> bytes | None:
@@ -260,7 +287,9 @@ class Year:
                 return None if other is None else other.last_file
             case Mistake.WRONG_KEY:
                 active = self.stage.record(player.slug).active
-                wrong = next((a.request for a in self.admins.values() if a is not admin), None)
+                others = [a for a in self.admins.values() if a is not admin]
+                # The newest: an old one may have died with its signer, and the portal sees that.
+                wrong = max(others, key=lambda a: a.request_since).request if others else None
                 if active is None or wrong is None:
                     return None
                 return portal.renew(player.apple_account, wrong, active.serial)
@@ -269,18 +298,28 @@ class Year:
 
     def _trouble(self, day: int, hour: int) -> None:
         """What goes wrong by itself, on its day."""
-        faults = self.stage.gateway.faults
-        if hour == HOURS[0] and day == OUTAGE.start:
-            faults.outage = True
-            self.seen.staged.add("outage")
-            self._say("APNs", Tone.TROUBLE, "cannot be reached")
-        elif faults.outage and day not in OUTAGE and hour != HOURS[0]:
-            faults.outage = False
-            self._say("APNs", Tone.NEWS, "can be reached again")
-        if hour == HOURS[0]:
+        if self.stage.gateway.faults.outage and self._outage_since != self._now:
+            self.stage.gateway.faults.outage = False
+            self.say("APNs", Tone.NEWS, "can be reached again")
+        if day >= OUTAGE_FROM and "outage" not in self.seen.staged and self._check_is_due():
+            self._lose_apns("outage")
+            self.say("APNs", Tone.TROUBLE, "cannot be reached")
+        if hour == self._hours[0]:
             self._breach(day)
             self._signer(day)
         self._kill()
+
+    def _check_is_due(self) -> bool:
+        facts = self.stage.record(next(iter(self.admins))).facts.isolation
+        every = self.stage.plane.policy.isolation_every
+        return (
+            facts.concluded_at is not None and facts.concluded_at + every <= self.stage.clock.now()
+        )
+
+    def _lose_apns(self, act: str) -> None:
+        self.stage.gateway.faults.outage = True
+        self._outage_since = self._now
+        self.seen.staged.add(act)
 
     def _breach(self, day: int) -> None:
         victim = next(iter(self.admins.values()))
@@ -289,7 +328,7 @@ class Year:
             self.stage.gateway.register(self._canary_token, topic)
             self._breach_open = True
             self.seen.staged.add("breach")
-            self._say(
+            self.say(
                 victim.player.slug,
                 Tone.TROUBLE,
                 "devices of two tenants are registered under its topic",
@@ -304,7 +343,7 @@ class Year:
     def _signer(self, day: int) -> None:
         if day == SIGNER_DAYS:
             self.seen.staged.add("signer lapsed")
-            self._say("signer", Tone.TROUBLE, "the MDM signing certificate has lapsed")
+            self.say("signer", Tone.TROUBLE, "the MDM signing certificate has lapsed")
         if day == SIGNER_DAYS + SIGNER_GAP_DAYS:
             self.stage.import_signer(365)
             self._signer_replaced = True
@@ -319,34 +358,24 @@ class Year:
             self._killed
             or facts.active is None
             or facts.renewal is not None
-            or opens_at(facts.active, facts.slug, self.stage.embedded.policy) > now
+            or opens_at(facts.active, facts.slug, self.stage.plane.policy) > now
         ):
             return
         self._killed = True
         self.seen.staged.add("worker killed")
-        done = subprocess.run(  # noqa: S603  (this very program)
-            [
-                sys.executable,
-                "-m",
-                "lifecycle.rehearsal.victim",
-                str(self.stage.directory),
-                now.isoformat(),
-                str(KILL_AT),
-            ],
-            check=False,
-            capture_output=True,
-        )
-        self._say(
+        killed = self.stage.deployment.lose_worker()
+        self.say(
             admin.player.slug,
             Tone.TROUBLE,
             "the worker is killed (SIGKILL) between two writes of its renewal",
         )
-        if done.returncode == -signal.SIGKILL:
+        if killed:
             self.seen.caught.add("worker killed")
             self._read_audit()
-            self._say(admin.player.slug, Tone.CAUGHT, "the next worker goes on where that one died")
+            self.say(admin.player.slug, Tone.CAUGHT, "the next worker goes on where that one died")
 
-    def _say(self, who: str, tone: Tone, text: str) -> None:
+    def say(self, who: str, tone: Tone, text: str) -> None:
+        """Adds a line to the timeline."""
         self.timeline.add(self._day, who, tone, text)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from lifecycle.serve.dashboard.routes import add_dashboard
 from lifecycle.serve.health import health
 from lifecycle.serve.instance_api import api
 from lifecycle.serve.limits import BodyLimit
@@ -39,6 +40,7 @@ def build_app(served: Served) -> FastAPI:
     app.include_router(api)
     app.include_router(health)
     app.include_router(monitoring)
+    add_dashboard(app, served)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -6,6 +6,7 @@ disk at any time, and is taken up at the next connection.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 10
 """How long requests in hand may take after SIGTERM."""
+GOODBYE_SECONDS = 0.3
 IDLE_SECONDS = 75
 """Longer than the pause between two questions of an instance, so that it keeps its connection."""
 
@@ -188,7 +190,7 @@ def _changed_at(*files: Path) -> tuple[int, ...]:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it accepts connections."""
+    """Tells when it accepts connections, and does not wait for idle clients at its end."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -199,6 +201,26 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        hanging_up = asyncio.create_task(self._hang_up())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up(self) -> None:
+        """Breaks connections that are being closed and are not closed a moment later.
+
+        TLS waits for the other side's goodbye, and an instance between two questions does not
+        listen: each of them would hold up the end for as long as requests in hand may take.
+        """
+        while True:
+            closing = [c for c in self.server_state.connections if c.transport.is_closing()]
+            await asyncio.sleep(GOODBYE_SECONDS)
+            for connection in closing:
+                connection.transport.abort()
 
 
 class AccessLog:

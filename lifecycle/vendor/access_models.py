@@ -105,19 +105,7 @@ class UserSession(VendorTable, table=True):
     """The name in the audit log: a local user's, or what the OIDC provider says."""
     role: str = Field(max_length=16)
     local: bool = True
-    csrf_token: str = Field(max_length=64)
     created_at: datetime = instant(nullable=False)
-    expires_at: datetime = instant(index=True, nullable=False)
-
-
-class PendingSignIn(VendorTable, table=True):
-    """A sign-in that is at the OIDC provider now."""
-
-    __tablename__: ClassVar[Any] = "pending_sign_in"
-
-    state_hash: str = Field(primary_key=True, max_length=64)
-    nonce: str = Field(max_length=128)
-    code_verifier: str = Field(max_length=128)
     expires_at: datetime = instant(index=True, nullable=False)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from lifecycle.errors import DatabaseLost, Finding, Refused
+from lifecycle.errors import DatabaseLost, Finding, Refused, refuse
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
 from lifecycle.vendor import audit, registry, store
 from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.database import Database
+from lifecycle.vendor.facts import CustomerKind
 from lifecycle.vendor.models import Customer
 
 BATCH = 500
@@ -179,6 +180,7 @@ def _add(work: _Import, row: Row, certificate: PushCertificate | None) -> None:
         row.name,
         row.email,
         row.apple_account or None,
+        _kind_of(row),
         contacts=row.contacts,
         language=row.language or None,
         tags=row.tags,
@@ -196,6 +198,17 @@ def _add(work: _Import, row: Row, certificate: PushCertificate | None) -> None:
     work.outcome.added += 1
 
 
+def _kind_of(row: Row) -> CustomerKind:
+    try:
+        return CustomerKind(row.kind or CustomerKind.CUSTOMER)
+    except ValueError:
+        raise refuse(
+            "kind_unknown",
+            f"'{row.kind[:20]}' is no kind of customer.",
+            f"Write {' or '.join(CustomerKind)}, or nothing.",
+        ) from None
+
+
 def _add_waiting(work: _Import) -> None:
     new, work.waiting = work.waiting, []
     registry.add_all(work.session, new, at=work.at, actor=work.actor)
@@ -204,6 +217,12 @@ def _add_waiting(work: _Import) -> None:
 def _compare(
     work: _Import, row: Row, recorded: _Known, certificate: PushCertificate | None
 ) -> None:
+    if row.kind and _kind_of(row) != recorded.customer.kind:
+        raise refuse(
+            "kind_fixed",
+            f"'{row.slug}' is recorded as {recorded.customer.kind}, and that cannot be changed.",
+            "Correct the line, or add the other one under a slug of its own.",
+        )
     changes, other = _differences(row, recorded)
     if other and not work.update:
         raise Refused(
@@ -296,4 +315,5 @@ def exported(
                     customer.language or "",
                     all_tags.get(key, ()),
                     customer.notes or "",
+                    customer.kind,
                 )

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lifecycle.errors import Unavailable, refuse
+
+if TYPE_CHECKING:
+    import apprise
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,24 @@ class AppriseChat:
         Raises:
             Unavailable: the service cannot be reached, or does not take it; apprise does not
                 say which.
+            Refused: as ``check``.
+        """
+        if not self._service().notify(title=subject, body=body):
+            raise Unavailable(
+                f"The channel '{self.name}' did not take the message.",
+                "Check that its URL is right and that this machine can reach the service.",
+            )
+
+    def check(self) -> None:
+        """Sees whether there is a URL that can be used; sends nothing.
+
+        Raises:
             Refused: ``channel_url_unusable``, ``channel_support_missing``, or the URL is not
                 to be had.
         """
+        self._service()
+
+    def _service(self) -> apprise.Apprise:
         try:
             import apprise
         except ImportError:
@@ -48,8 +67,4 @@ class AppriseChat:
                 f"What notify.{self.name}.url leads to is no URL that apprise knows.",
                 "See github.com/caronc/apprise/wiki for how the URL of your service is written.",
             )
-        if not service.notify(title=subject, body=body):
-            raise Unavailable(
-                f"The channel '{self.name}' did not take the message.",
-                f"Try it with `pushcert notify test {self.name}`.",
-            )
+        return service

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlmodel import Session, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, or_, select
 
 from lifecycle.errors import Finding
 from lifecycle.pki.push_certificate import PushCertificate
@@ -34,28 +35,33 @@ def claims_of(certificate: PushCertificate) -> dict[str, str]:
 
 def check_claims(session: Session, customer: Customer, wanted: Mapping[str, str]) -> list[Finding]:
     """A refusing finding for every value that another customer holds, with both names."""
-    findings = []
-    for kind, value in wanted.items():
-        held = session.exec(
-            select(Customer)
-            .join(Claim)
-            .where(Claim.kind == kind, Claim.value == value, Claim.customer_id != customer.id)
-        ).first()
-        if held is not None:
-            findings.append(
-                Finding(
-                    f"{kind}_of_another_customer",
-                    f"The {_WORDS[kind]} of this file belongs to '{held.slug}' and cannot be used"
-                    f" for '{customer.slug}' as well.",
-                    f"Use the file that was issued for '{customer.slug}': each customer needs a"
-                    " push certificate of its own.",
-                )
-            )
-    return findings
+    held = dict(
+        session.exec(
+            select(Claim.kind, Customer.slug)
+            .join(Customer)
+            .where(_any_of(wanted), Claim.customer_id != customer.id)
+        ).all()
+    )
+    return [
+        Finding(
+            f"{kind}_of_another_customer",
+            f"The {_WORDS[kind]} of this file belongs to '{held[kind]}' and cannot be used"
+            f" for '{customer.slug}' as well.",
+            f"Use the file that was issued for '{customer.slug}': each customer needs a"
+            " push certificate of its own.",
+        )
+        for kind in wanted
+        if kind in held
+    ]
 
 
 def claim(session: Session, customer: Customer, wanted: Mapping[str, str]) -> None:
     """Books the values for the customer; those it holds already stay as they are."""
+    booked = set(session.exec(select(Claim.kind).where(_any_of(wanted))))
     for kind, value in wanted.items():
-        if session.get(Claim, (kind, value)) is None:
+        if kind not in booked:
             session.add(Claim(kind=kind, value=value, customer_id=key_of(customer)))
+
+
+def _any_of(wanted: Mapping[str, str]) -> ColumnElement[bool]:
+    return or_(*((Claim.kind == kind) & (Claim.value == value) for kind, value in wanted.items()))

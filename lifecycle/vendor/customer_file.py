@@ -14,7 +14,7 @@ from lifecycle.vendor.csv_cells import as_it_was, harmless
 
 COLUMNS = (
     *("slug", "name", "email", "apple_account", "certificate"),
-    *("contacts", "language", "tags", "notes"),
+    *("contacts", "language", "tags", "notes", "kind"),
 )
 REQUIRED = COLUMNS[:3]
 SEVERAL = ("contacts", "tags")
@@ -28,6 +28,7 @@ class Row:
     Attributes:
         line: of the file, from 1 (in JSON: the number of the entry).
         certificate: a path as written there.
+        kind: ``customer`` (also when it is empty) or ``canary``.
         given: the columns that the file has; what it has not is left as it is recorded.
     """
 
@@ -41,6 +42,7 @@ class Row:
     language: str = ""
     tags: tuple[str, ...] = ()
     notes: str = ""
+    kind: str = ""
     given: frozenset[str] = frozenset(COLUMNS)
 
 

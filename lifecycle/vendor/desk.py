@@ -12,12 +12,12 @@ from typing import Any
 from sqlmodel import Session, select
 
 from lifecycle.clock import Clock
-from lifecycle.errors import Finding, Refused, refuse
+from lifecycle.errors import Finding, Refused, raise_for, refuse
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.csr import Csr, read_csr
 from lifecycle.pki.push_certificate import Expected, PushCertificate, check_push_certificate
 from lifecycle.pki.upload import read_upload
-from lifecycle.vendor import audit, canary_seals, notices, store
+from lifecycle.vendor import audit, canary_seals, deployments, notices, store
 from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.claims import check_claims, claim, claims_of, issued_serial
 from lifecycle.vendor.database import Database
@@ -36,6 +36,7 @@ from lifecycle.wire.messages import (
     CheckWanted,
     CsrOrder,
     CsrSubmission,
+    Deployment,
     Evidence,
     ProbeOrder,
     ReceivedCertificate,
@@ -57,6 +58,7 @@ class Desk:
         notices: writes the messages that follow from a report.
         credential_id: of the instance, where it asks over the network.
         policy: what the planner decides by, to say when the next renewal opens.
+        operator: who speaks for the instance, where vendor ops do so; for the audit log.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Desk:
         notices: Notices,
         credential_id: str | None = None,
         policy: Policy | None = None,
+        operator: str | None = None,
     ) -> None:
         self._database = database
         self._slug = slug
@@ -76,6 +79,7 @@ class Desk:
         self._notices = notices
         self._credential_id = credential_id
         self._policy = policy
+        self._operator = operator
 
     def work(self) -> Work:
         """See ``VendorLink.work``. Nothing is wanted of a paused or off-boarded customer."""
@@ -189,6 +193,8 @@ class Desk:
         """See ``VendorLink.submit_certificate``."""
         certificate = read_upload(submission.certificate.encode()).certificate
         now = self._clock.now()
+        if submission.adopted:
+            return self._adopt(certificate, now)
 
         def look(session: Session) -> CertificateReceipt:
             customer = store.customer_by_slug(session, self._slug)
@@ -208,16 +214,17 @@ class Desk:
                 raise Refused(findings)
             if not submission.only_check:
                 self._record_certificate(session, record, record.renewal, certificate, now)
-            if submission.accept_new_topic is not None and not submission.only_check:
+            if not submission.only_check and _changes_topic(record, certificate):
                 audit.append(
                     session,
                     at=now,
-                    actor=f"instance:{customer.slug}",
+                    actor=self._operator or f"instance:{customer.slug}",
                     action="new_topic_accepted",
                     subject=customer.slug,
                     detail={
                         "old_topic": record.active.topic if record.active else None,
                         "new_topic": str(certificate.topic),
+                        "devices_to_enrol_again": submission.devices,
                     },
                 )
             return CertificateReceipt(
@@ -228,6 +235,20 @@ class Desk:
             with self._database.reading() as session:
                 return look(session)
         return self._database.carry_out(look)
+
+    def _adopt(self, certificate: PushCertificate, now: datetime) -> CertificateReceipt:
+        from lifecycle.vendor import registry  # it makes its rows by way of this module
+
+        findings = check_push_certificate(certificate, Expected(), self._trust, at=now)
+        raise_for(one for one in findings if one.code != "certificate_expired")
+
+        def adopt(session: Session) -> None:
+            customer = store.customer_by_slug(session, self._slug)
+            actor = f"instance:{customer.slug}"
+            registry.adopt(session, customer, certificate, at=now, actor=actor)
+
+        self._database.carry_out(adopt)
+        return CertificateReceipt(fingerprint=certificate.fingerprint)
 
     def _check(
         self,
@@ -251,6 +272,9 @@ class Desk:
             *check_push_certificate(certificate, expected, self._trust, at=now),
             *check_claims(session, record.customer, claims_of(certificate)),
         ]
+        accepted = submission.accept_new_topic == str(certificate.topic)
+        if renewal is not None and accepted and _changes_topic(record, certificate):
+            findings += _unannounced(record.customer, renewal)
         if renewal is None or renewal.state not in (RenewalState.SIGNED, RenewalState.DELIVERED):
             findings.append(
                 Finding(
@@ -313,6 +337,8 @@ class Desk:
                     order_isolation_check(session, customer, at=now)
                 case CanarySeals():
                     canary_seals.keep(session, customer, report)
+                case Deployment():
+                    deployments.record(session, customer, report, now)
 
         self._database.carry_out(take)
 
@@ -350,6 +376,25 @@ class Desk:
                 "own_push": None if report.own_push is None else report.own_push.status,
             },
         )
+
+
+def _changes_topic(record: store.CustomerRecord, certificate: PushCertificate) -> bool:
+    return record.active is not None and record.active.topic != str(certificate.topic)
+
+
+def _unannounced(customer: Customer, renewal: Renewal) -> list[Finding]:
+    """The one legitimate change of topic is a renewal that was begun for it."""
+    if renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED:
+        return []
+    return [
+        Finding(
+            "topic_change_not_wanted",
+            f"The topic of '{customer.slug}' must not change: this renewal ({renewal.reason}) is"
+            " not one for another Apple Account.",
+            f"If the account is to change on purpose, begin with `pushcert renew {customer.slug}"
+            " --reason apple_account_changed --apple-account ADDRESS`.",
+        )
+    ]
 
 
 def certificate_row(

@@ -11,7 +11,8 @@ from sqlmodel import Session, col, select
 from lifecycle.vendor import store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import OPEN_STATES, Policy, Verdict
-from lifecycle.vendor.messages import DigestLine, DigestSection, DigestTopic, Kind
+from lifecycle.vendor.kinds import MAIL, Kind
+from lifecycle.vendor.messages import DigestLine, DigestSection, DigestTopic
 from lifecycle.vendor.models import (
     AuditEntry,
     Bounce,
@@ -22,7 +23,6 @@ from lifecycle.vendor.models import (
     Renewal,
 )
 from lifecycle.vendor.notices import Notices, digest_key
-from lifecycle.vendor.outbox import MAIL
 from lifecycle.vendor.undelivered import failing
 
 FIRST_LOOKS_BACK = timedelta(days=1)
@@ -68,24 +68,34 @@ def write_digest(
     if day is None:
         return False
     with database.reading() as session:
-        key = OutboxMessage.dedupe_key == digest_key(day)
-        if session.exec(select(OutboxMessage.id).where(key)).first() is not None:
-            return False
-        before = session.exec(
-            select(OutboxMessage.created_at)
-            .where(OutboxMessage.kind == Kind.DIGEST, OutboxMessage.channel == MAIL)
-            .order_by(col(OutboxMessage.id).desc())
-            .limit(1)
-        ).first()
+        if _is_told(session, day):
+            return False  # as nearly always: nobody has to wait for a lock
+    return database.carry_out(lambda session: tell_digest(session, policy, notices, schedule, now))
+
+
+def tell_digest(
+    session: Session, policy: Policy, notices: Notices, schedule: DigestSchedule, now: datetime
+) -> bool:
+    """The same in a transaction that is open."""
+    day = schedule.due(now)
+    if day is None or _is_told(session, day):
+        return False
+    before = session.exec(
+        select(OutboxMessage.created_at)
+        .where(OutboxMessage.kind == Kind.DIGEST, OutboxMessage.channel == MAIL)
+        .order_by(col(OutboxMessage.id).desc())
+        .limit(1)
+    ).first()
     until = now - SETTLED
     since = until - FIRST_LOOKS_BACK if before is None else before - SETTLED
+    sections = changes(session, policy, since, until)
+    notices.digest(session, day, sections, now)
+    return bool(sections)
 
-    def write(session: Session) -> bool:
-        sections = changes(session, policy, since, until)
-        notices.digest(session, day, sections, now)
-        return bool(sections)
 
-    return database.carry_out(write)
+def _is_told(session: Session, day: str) -> bool:
+    key = OutboxMessage.dedupe_key == digest_key(day)
+    return session.exec(select(OutboxMessage.id).where(key)).first() is not None
 
 
 def changes(

@@ -80,7 +80,12 @@ class Attachment:
 
 
 def compose(
-    row: OutboxMessage, attachment: Attachment | None, *, sender: str, vendor: str
+    row: OutboxMessage,
+    attachment: Attachment | None,
+    *,
+    sender: str,
+    vendor: str,
+    reply_to: str | None = None,
 ) -> EmailMessage:
     """The mail for one outbox row; the same row always gives the same bytes.
 
@@ -89,6 +94,7 @@ def compose(
         attachment: the request; attached as bytes, so that no mail server adds a footer.
         sender: the vendor's address.
         vendor: the vendor's name, shown beside it.
+        reply_to: where answers go; None: to the sender.
 
     Raises:
         Refused: ``mail_address_malformed``.
@@ -98,6 +104,8 @@ def compose(
     message["To"] = tuple(Address(addr_spec=_checked(address)) for address in row.recipients)
     if row.copies:
         message["Cc"] = tuple(Address(addr_spec=_checked(address)) for address in row.copies)
+    if reply_to is not None:
+        message["Reply-To"] = Address(addr_spec=_checked(reply_to))
     message["Subject"] = row.subject
     message["Date"] = format_datetime(require_utc(row.created_at))
     message["Message-ID"] = message_id(row, sender)
@@ -138,7 +146,8 @@ def _checked(address: str) -> str:
         raise refuse(
             "mail_address_malformed",
             f"'{address[:80]}' is not an email address.",
-            "Mend it with `pushcert customer`, or in config.toml (vendor.ops, smtp.sender).",
+            "Mend it with `pushcert customer edit`, or in config.toml (vendor.ops, smtp.sender,"
+            " smtp.reply_to).",
         )
     return address
 
@@ -178,6 +187,15 @@ class SmtpTransport:
             if code != 250:
                 raise _by_code(code, f"The mail server did not take the message: {_said(text)}")
         return refused
+
+    def check(self) -> None:
+        """Connects and logs in as for a message, and sends none.
+
+        Raises:
+            Unavailable: it does not work just now (``ServerDown``).
+        """
+        with self._session() as smtp:
+            smtp.noop()
 
     def _open_envelope(
         self, smtp: smtplib.SMTP, message: EmailMessage

@@ -16,6 +16,7 @@ from lifecycle.language.countdown import days_left
 from lifecycle.language.languages import WITHOUT_SPACES, known_language
 from lifecycle.language.markup import as_text, clean, join_lines, parse, plain
 from lifecycle.language.portal import PORTAL, request_filename
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.letter_html import as_html
 from lifecycle.vendor.letter_templates import render_text
 
@@ -24,29 +25,6 @@ UPLOAD_AT = "the setup page of your MDM server"
 MAX_SUBJECT = 500
 DIGEST_LINES = 30
 """As many lines as a section of a digest shows; of the others only the number."""
-
-
-class Kind(StrEnum):
-    """The kinds of messages; each has a template of its name."""
-
-    DELIVERY = "delivery"
-    """To the customer: the request, and what to do with it."""
-    REMINDER = "reminder"
-    """To the customer: the request is still to be taken to the portal."""
-    OPS_REMINDER = "ops_reminder"
-    """To vendor ops: the time is running, and the customer cannot act."""
-    FULFILLED = "fulfilled"
-    """To both: the new certificate is active."""
-    BREACH = "breach"
-    """To vendor ops: an isolation check found a breach."""
-    REVOKED = "revoked"
-    """To vendor ops: the issuer revoked the active certificate."""
-    DIGEST = "digest"
-    """To vendor ops: everything that has changed since the day before."""
-    TEST = "test"
-    """To whom a person names: a test of the channel."""
-    SIGNER_EXPIRY = "signer_expiry"
-    """To vendor ops: the MDM signing certificate, or a CA above it, ends soon or has ended."""
 
 
 class DigestTopic(StrEnum):

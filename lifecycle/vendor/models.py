@@ -328,20 +328,40 @@ class TokenClaim(VendorTable, table=True):
     customer_id: int = Field(primary_key=True, foreign_key="customer.id", index=True)
 
 
+class Deployment(VendorTable, table=True):
+    """How a deploy target of a customer's instance stands, as the instance reported it last."""
+
+    __tablename__: ClassVar[Any] = "deployment"
+
+    customer_id: int = Field(primary_key=True, foreign_key="customer.id")
+    target: str = Field(primary_key=True, max_length=32)
+    kind: str = Field(max_length=16)
+    fingerprint: str = Field(max_length=64)
+    """Of the certificate that was to be deployed."""
+    code: str | None = Field(default=None, max_length=64)
+    """Why the target does not have it; None: it has."""
+    message: str | None = Field(default=None, max_length=1000)
+    since: datetime | None = instant()
+    """When this fault was first reported; None: there is none."""
+    at: datetime = instant(nullable=False)
+    next_at: datetime | None = instant(index=True)
+    """When the instance looks at the target next."""
+
+
 class OutboxMessage(VendorTable, table=True):
     """A message that is owed to somebody; written with the decision, sent afterwards."""
 
     __tablename__: ClassVar[Any] = "outbox"
     __table_args__ = (
         UniqueConstraint("ladder", "rung", "channel"),
-        # Of the rows of years, few wait, failed, or are digests: small indexes find those.
+        # Of the rows of years, few wait, or are digests: small indexes find those.
+        Index("ix_outbox_unsent", "id", sqlite_where=text("sent_at IS NULL")),
         Index(
             "ix_outbox_due",
             "next_attempt_at",
             "id",
             sqlite_where=text("next_attempt_at IS NOT NULL"),
         ),
-        Index("ix_outbox_failing", "id", sqlite_where=text("sent_at IS NULL AND attempts > 0")),
         Index("ix_outbox_digest", "id", sqlite_where=text("kind = 'digest'")),
     )
 
@@ -379,7 +399,7 @@ class AuditEntry(VendorTable, table=True):
     """One entry of the hash-chained audit log; never changed, never removed."""
 
     __tablename__: ClassVar[Any] = "audit"
-    __table_args__ = (Index("ix_audit_subject_seq", "subject", "seq"),)
+    __table_args__ = (Index("ix_audit_subject", "subject", "seq"),)
 
     seq: int = Field(sa_column=Column(WIDE, primary_key=True, autoincrement=False))
     at: datetime = instant(nullable=False)

@@ -10,28 +10,24 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
 from lifecycle.vendor.database import insert_unique
 from lifecycle.vendor.facts import RenewalReason
+from lifecycle.vendor.kinds import ALERTS, MAIL, Kind
 from lifecycle.vendor.ladder import Rung
-from lifecycle.vendor.messages import Context, DigestSection, Kind, letter
+from lifecycle.vendor.messages import Context, DigestSection, letter
 from lifecycle.vendor.models import (
     Certificate,
-    Contact,
     Customer,
     IsolationCheck,
     OutboxMessage,
     Renewal,
     Signer,
 )
-from lifecycle.vendor.outbox import MAIL
 from lifecycle.vendor.undelivered import IN_DIGEST, NOTHING_TO_TELL
-
-ALERTS = (Kind.BREACH, Kind.REVOKED, Kind.SIGNER_EXPIRY, Kind.OPS_REMINDER, Kind.DIGEST)
-"""The kinds that go to vendor ops, and so to their chat channels as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ class Notices:
             f"delivery:{renewal.id}:{digest}",
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             copies=self._copied if rung is not None and rung.copy_ops else (),
             rung=rung,
             attach=True,
@@ -117,11 +113,28 @@ class Notices:
             self._rung_key(about, rung),
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             copies=self._copied if rung.copy_ops else (),
             rung=rung,
             attach=True,
         )
+
+    def reminder_now(self, session: Session, about: About, now: datetime) -> OutboxMessage:
+        """The reminder once more because a person wants it; no rung of a ladder is booked.
+
+        Once for each instant: the caller sees to it that it is not too often.
+        """
+        key = f"reminder-now:{_renewal_id(about)}:{now.isoformat()}"
+        self._put(
+            session,
+            Kind.REMINDER,
+            key,
+            about,
+            now,
+            to=store.addresses_of(session, about.customer),
+            attach=True,
+        )
+        return session.exec(select(OutboxMessage).where(OutboxMessage.dedupe_key == key)).one()
 
     def ops_reminder(self, session: Session, about: About, rung: Rung, now: datetime) -> None:
         """One rung, to vendor ops alone: the customer has nothing to upload yet."""
@@ -137,14 +150,14 @@ class Notices:
 
     def fulfilled(self, session: Session, about: About, now: datetime) -> None:
         """The new certificate is active: both sides can stop thinking about it."""
-        key = f"fulfilled:{None if about.renewal is None else about.renewal.id}"
+        key = f"fulfilled:{_renewal_id(about)}"
         self._put(
             session,
             Kind.FULFILLED,
             key,
             about,
             now,
-            to=_addresses(session, about.customer),
+            to=store.addresses_of(session, about.customer),
             copies=self._ops,
         )
 
@@ -321,14 +334,8 @@ class Notices:
             )
 
 
-def _addresses(session: Session, customer: Customer) -> tuple[str, ...]:
-    """Everybody who gets a customer's messages, the main address first."""
-    others = session.exec(
-        select(Contact.address)
-        .where(Contact.customer_id == customer.id)
-        .order_by(col(Contact.address))
-    )
-    return tuple(dict.fromkeys((customer.email, *others)))
+def _renewal_id(about: About) -> int | None:
+    return None if about.renewal is None else about.renewal.id
 
 
 def digest_key(day: str) -> str:

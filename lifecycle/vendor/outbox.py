@@ -22,11 +22,12 @@ from sqlalchemy import Select, tuple_
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, delete, select, update
 
-from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.boundary import Unobserved, Watch, WriteObserver, ignore
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.language.portal import request_filename
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import OPEN_STATES
+from lifecycle.vendor.kinds import MAIL, TO_CUSTOMERS, URGES_CUSTOMER, Kind
 from lifecycle.vendor.leases import (
     MESSAGE_LEASE,
     is_over,
@@ -42,7 +43,6 @@ from lifecycle.vendor.mail import (
     ServerDown,
     compose,
 )
-from lifecycle.vendor.messages import Kind
 from lifecycle.vendor.models import Bounce, Certificate, Customer, OutboxMessage, Renewal
 from lifecycle.vendor.quiet_hours import QuietHours
 from lifecycle.vendor.undelivered import (
@@ -69,14 +69,10 @@ MARKING_ATTEMPTS = 200
 """Tries to mark what was sent or failed; with the waits between, as long as the lease."""
 
 BOUNDARY = "mail.sent"
-MAIL = "mail"
-"""The channel of every row that goes to addresses."""
 
-_URGES_CUSTOMER = frozenset({Kind.DELIVERY, Kind.REMINDER})
 _URGES_OPS = frozenset({Kind.OPS_REMINDER})
 _ABOUT_SIGNER = frozenset({Kind.SIGNER_EXPIRY})
-_NOT_TO_THE_PAUSED = _URGES_CUSTOMER | _URGES_OPS | {Kind.FULFILLED}
-_TO_CUSTOMERS = _URGES_CUSTOMER | {Kind.FULFILLED}
+_NOT_TO_THE_PAUSED = TO_CUSTOMERS | _URGES_OPS
 
 
 class ChatTransport(Protocol):
@@ -117,9 +113,11 @@ def deliver_due(
     *,
     sender: str,
     vendor: str,
+    reply_to: str | None = None,
     chats: Mapping[str, ChatTransport] | None = None,
     quiet: QuietHours | None = None,
     observer: WriteObserver | None = None,
+    watch: Watch = ignore,
     stop: Callable[[], bool] = lambda: False,
     lease: timedelta = MESSAGE_LEASE,
 ) -> DeliverySummary:
@@ -144,9 +142,11 @@ def deliver_due(
         transport: takes the mail; None: it goes on waiting.
         now: aware UTC; the whole run counts as this instant.
         sender, vendor: address and name that the messages come from.
+        reply_to: where answers go; None: to the sender.
         chats: vendor ops' chat channels, by name.
         quiet: when customers are to be left alone.
         observer: told just before and just after a message is handed over.
+        watch: told how far it is.
         stop: asked between rows; True ends the run.
         lease: how long a message in hand is nobody else's (PostgreSQL).
 
@@ -160,6 +160,7 @@ def deliver_due(
         now,
         sender,
         vendor,
+        reply_to,
         chats or {},
         quiet,
         observer or Unobserved(),
@@ -168,11 +169,14 @@ def deliver_due(
         None if database.has_one_writer else new_holder(),
     )
     after: tuple[datetime, int] | None = None
+    done = 0
     while page := run.page(after):
         for _, row_id in sorted(page, key=lambda row: row[1]):
             if stop():
                 return summary
             run.send(row_id)
+            done += 1
+            watch(done, "Sending messages")
         after = page[-1]
     return summary
 
@@ -224,6 +228,7 @@ class _Run:
     now: datetime
     sender: str
     vendor: str
+    reply_to: str | None
     chats: Mapping[str, ChatTransport]
     quiet: QuietHours | None
     observer: WriteObserver
@@ -288,12 +293,12 @@ class _Run:
     def _decide(self, session: Session, row: OutboxMessage) -> HandOver | _Left:
         renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
         customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
-        why = _out_of_date(session, row, customer, renewal)
+        why = out_of_date(session, row)
         if why == CUSTOMER_PAUSED:
             return self._put_by(session, row)
         if why is not None:
             return self._withdraw(session, row, why)
-        until = self._quiet_until(session, row)
+        until = quiet_until(session, row, self.quiet, self.now)
         if until is not None:
             row.next_attempt_at = until
             session.add(row)
@@ -323,21 +328,10 @@ class _Run:
         attachment = None
         if row.attach_request and customer is not None and renewal is not None and renewal.request:
             attachment = Attachment(request_filename(customer.slug), renewal.request)
-        message = compose(row, attachment, sender=self.sender, vendor=self.vendor)
+        message = compose(
+            row, attachment, sender=self.sender, vendor=self.vendor, reply_to=self.reply_to
+        )
         return lambda: transport.send(message)
-
-    def _quiet_until(self, session: Session, row: OutboxMessage) -> datetime | None:
-        if self.quiet is None or row.kind not in _TO_CUSTOMERS:
-            return None
-        until = self.quiet.until(self.now)
-        if until is None:
-            return None
-        ends = session.exec(
-            select(Certificate.not_after).where(
-                Certificate.customer_id == row.customer_id, Certificate.state == "active"
-            )
-        ).first()
-        return None if ends is not None and self.now < ends <= until else until
 
     def _put_by(self, session: Session, row: OutboxMessage) -> _Left:
         """Nothing goes to a paused customer; what was owed is owed again after the pause.
@@ -428,22 +422,40 @@ def _unflag(session: Session, addresses: Iterable[str]) -> None:
     session.exec(delete(Bounce).where(col(Bounce.address).in_(list(addresses))))
 
 
-def _out_of_date(
-    session: Session, row: OutboxMessage, customer: Customer | None, renewal: Renewal | None
-) -> str | None:
+def quiet_until(
+    session: Session, row: OutboxMessage, quiet: QuietHours | None, now: datetime
+) -> datetime | None:
+    """Until when a message waits for the end of the quiet; None where it need not."""
+    if quiet is None or row.kind not in TO_CUSTOMERS:
+        return None
+    until = quiet.until(now)
+    if until is None:
+        return None
+    ends = session.exec(
+        select(Certificate.not_after).where(
+            Certificate.customer_id == row.customer_id, Certificate.state == "active"
+        )
+    ).first()
+    return None if ends is not None and now < ends <= until else until
+
+
+def out_of_date(session: Session, row: OutboxMessage) -> str | None:
+    """Why a message is not sent although its time has come; None where it is."""
+    renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
+    customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
     if customer is not None and row.kind in _NOT_TO_THE_PAUSED:
         if customer.offboarded_at is not None:
             return CUSTOMER_GONE
         if customer.paused_at is not None:
             return CUSTOMER_PAUSED
-    urges = row.kind in _URGES_CUSTOMER or row.kind in _URGES_OPS
+    urges = row.kind in URGES_CUSTOMER or row.kind in _URGES_OPS
     if urges and renewal is not None and renewal.state not in OPEN_STATES:
         return RENEWAL_ENDED
     return SUPERSEDED if _has_successor(session, row) else None
 
 
 def _has_successor(session: Session, row: OutboxMessage) -> bool:
-    groups = (_URGES_CUSTOMER, _URGES_OPS, _ABOUT_SIGNER)
+    groups = (URGES_CUSTOMER, _URGES_OPS, _ABOUT_SIGNER)
     group = next((group for group in groups if row.kind in group), None)
     if group is None:
         return False

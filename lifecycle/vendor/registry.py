@@ -19,6 +19,7 @@ from lifecycle.vendor.desk import certificate_row
 from lifecycle.vendor.facts import CustomerKind, RenewalReason, RenewalState
 from lifecycle.vendor.models import Contact, Customer, CustomerTag, Renewal
 from lifecycle.vendor.outbox import take_up
+from lifecycle.vendor.undelivered import readdress
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]+\.[^@\s.\x00-\x1f\x7f]+")
@@ -211,6 +212,8 @@ def edit(
 ) -> bool:
     """Changes what is recorded about a customer; True if anything was other than wanted.
 
+    Messages that have not got through go to the addresses of now.
+
     Raises:
         Refused: what is wanted is malformed; nothing was changed.
     """
@@ -227,22 +230,27 @@ def edit(
             altered[name] = [old, new]
             setattr(customer, name, new)
     customer_id = store.key_of(customer)
-    altered |= _alter_words(
-        session,
-        "tags",
-        store.tags_of(session, [customer]).get(customer_id, ()),
-        (changes.add_tags, changes.remove_tags),
-        lambda tag: CustomerTag(customer_id=customer_id, tag=tag),
-        lambda tag: (tag, customer_id),
-    )
-    altered |= _alter_words(
-        session,
-        "contacts",
-        store.contacts_of(session, [customer]).get(customer_id, ()),
-        (changes.add_contacts, changes.remove_contacts),
-        lambda address: Contact(customer_id=customer_id, address=address),
-        lambda address: (customer_id, address),
-    )
+    if changes.add_tags or changes.remove_tags:
+        altered |= _alter_words(
+            session,
+            "tags",
+            store.tags_of(session, [customer]).get(customer_id, ()),
+            (changes.add_tags, changes.remove_tags),
+            lambda tag: CustomerTag(customer_id=customer_id, tag=tag),
+            lambda tag: (tag, customer_id),
+        )
+    if changes.add_contacts or changes.remove_contacts:
+        altered |= _alter_words(
+            session,
+            "contacts",
+            store.contacts_of(session, [customer]).get(customer_id, ()),
+            (changes.add_contacts, changes.remove_contacts),
+            lambda address: Contact(customer_id=customer_id, address=address),
+            lambda address: (customer_id, address),
+        )
+    if "email" in altered or "contacts" in altered:
+        session.flush()
+        readdress(session, customer_id, store.addresses_of(session, customer), at)
     if altered:
         _changed(session, customer, "customer_edited", at, actor, altered)
     return bool(altered)

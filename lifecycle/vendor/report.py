@@ -1,8 +1,9 @@
 """The expiry report: who stands where, what is stuck and why, what comes next. Pure.
 
 The JSON document is ``{"at", "counts", "customers", "signers", "undelivered", "bounces"}``; the
-keys of a customer are those of ``ReportRow``, of a signer those of ``SignerRow``, of a bounce those
-of ``BouncedAddress``, with times in ISO 8601 (UTC). Keys may be added; none is renamed or removed.
+keys of a customer are those of ``ReportRow``, of its deploy targets those of ``TargetRow``, of a
+signer those of ``SignerRow``, of a bounce those of ``BouncedAddress``, with times in ISO 8601
+(UTC). Keys may be added; none is renamed or removed.
 The CSV has a line for each customer and signer, told apart by ``kind``.
 """
 
@@ -39,8 +40,27 @@ URGENCY = (
 )
 
 
-_BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
+UNREACHED = "vendor corrects the customer's address: the request was refused there"
+BY_VENDOR = ("signer_", "signing_", "instance_not_enrolled")
 """Blocks that only the vendor can lift; all others are lifted in the customer's instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A deploy target of a customer's instance, as the instance reported it last.
+
+    Attributes:
+        target, kind: its name and its kind.
+        code, message, since: why it does not have the certificate, and since when; None: it has.
+        at: when that was tried.
+    """
+
+    target: str
+    kind: str
+    code: str | None
+    message: str | None
+    since: datetime | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,8 @@ class CustomerDetails:
     contacts: tuple[str, ...] = ()
     bounced: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    undelivered: str | None = None
+    deployments: tuple[TargetRow, ...] = ()
 
 
 class Acts(StrEnum):
@@ -84,6 +106,9 @@ class ReportRow:
         tags: sorted.
         common_name: of the active certificate, as the portal lists it.
         canary: the vendor's own tenant, whose isolation is not checked.
+        undelivered: why the last request or reminder never got to the customer, who does not
+            know that there is something to do; None where it did.
+        deployments: where the instance brings the certificate, and whether it is there.
     """
 
     slug: str
@@ -111,6 +136,13 @@ class ReportRow:
     tags: tuple[str, ...] = ()
     common_name: str | None = None
     canary: bool = False
+    undelivered: str | None = None
+    deployments: tuple[TargetRow, ...] = ()
+
+    @property
+    def not_deployed(self) -> tuple[TargetRow, ...]:
+        """The targets that do not have the certificate."""
+        return failing(self.deployments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +175,7 @@ class Report:
     rows: tuple[ReportRow, ...]
     signers: tuple[SignerRow, ...]
     undelivered: int = 0
-    """Messages that failed and have not got through since."""
+    """Messages that failed, or have waited for more than an hour, and have not got through."""
     bounces: tuple[BouncedAddress, ...] = ()
     """Like ``undelivered`` as it stands today, in a forecast as well."""
 
@@ -208,7 +240,7 @@ def build_report(
         customers: facts and details; off-boarded ones are left out.
         signers: name and end of the signer and of each certificate in its chain.
         policy: decides statuses, as it does for the planner.
-        undelivered: how many messages failed and have not got through since.
+        undelivered: how many messages have not got through.
         bounces: the addresses that mail servers refuse.
     """
     rows = [
@@ -226,13 +258,14 @@ def build_report(
     return Report(
         at,
         tuple(rows),
-        tuple(_signer(name, end, policy, at) for name, end in signers),
+        tuple(signer_row(name, end, policy, at) for name, end in signers),
         undelivered,
         tuple(bounces),
     )
 
 
-def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
+def signer_row(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
+    """How the signer, or a certificate of its chain, stands at ``at`` (aware UTC)."""
     if end <= at:
         stands = Status.EXPIRED
     elif end - at <= policy.urgent:
@@ -245,7 +278,7 @@ def _signer(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow
 def row_of(
     facts: CustomerFacts, details: CustomerDetails, policy: Policy, at: datetime
 ) -> ReportRow:
-    """What the report says of one customer at ``at`` (aware UTC)."""
+    """One customer's row at ``at`` (aware UTC)."""
     active, renewal, isolation = facts.active, facts.renewal, facts.isolation
     stands = status(facts, policy, at)
     acts, step = decide_next_step(facts, details, policy, at)
@@ -275,7 +308,14 @@ def row_of(
         tags=details.tags,
         common_name=None if active is None else active.common_name,
         canary=facts.kind is CustomerKind.CANARY,
+        undelivered=details.undelivered,
+        deployments=details.deployments,
     )
+
+
+def failing(targets: Iterable[TargetRow]) -> tuple[TargetRow, ...]:
+    """Those of the deploy targets that do not have the certificate."""
+    return tuple(one for one in targets if one.code is not None)
 
 
 def decide_next_step(
@@ -290,10 +330,14 @@ def decide_next_step(
     if renewal is None:
         if facts.active is None or status(facts, policy, at) is not Status.OK:
             return Acts.VENDOR, "a renewal opens at the next tick"
+        undeployed = failing(details.deployments)
+        if undeployed:
+            names = ", ".join(one.target for one in undeployed)
+            return Acts.INSTANCE, f"instance deploys to {names} again"
         opens = opens_at(facts.active, facts.slug, policy)
         return Acts.NOBODY, f"renewal opens {opens:%Y-%m-%d}"
     if renewal.blocked_code is not None:
-        acts = Acts.VENDOR if renewal.blocked_code.startswith(_BY_VENDOR) else Acts.INSTANCE
+        acts = Acts.VENDOR if renewal.blocked_code.startswith(BY_VENDOR) else Acts.INSTANCE
         return acts, details.blocked_message or renewal.blocked_code
     if renewal.received:
         return Acts.INSTANCE, "instance activates the certificate"
@@ -304,6 +348,8 @@ def decide_next_step(
             return Acts.VENDOR, "vendor signs the CSR"
         case RenewalState.SIGNED:
             return Acts.VENDOR, "request goes to the customer"
+        case _ if details.undelivered is not None:
+            return Acts.VENDOR, UNREACHED
         case _:
             return Acts.CUSTOMER, "customer uploads the request to the portal"
 
@@ -325,12 +371,33 @@ def as_csv(report: Report) -> str:
     """The report as CSV with a header line; see ``report_csv``."""
     from lifecycle.vendor.report_csv import write_csv
 
-    rows = (tuple(_plain(asdict(row)).values()) for row in report.rows)
+    rows = (cells_of(row) for row in report.rows)
     return "".join(write_csv(rows, report.signers))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in values.items()
-    }
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return tuple(_plain(one) if isinstance(one, dict) else one for one in value)
+    return value
+
+
+def cells_of(row: ReportRow) -> tuple[Any, ...]:
+    """A row's values, each in one cell: times as ISO 8601 text, of several things their words."""
+    return tuple(_cell(getattr(row, name)) for name in ReportRow.__slots__)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if not isinstance(value, tuple):
+        return value
+    return " ".join(
+        f"{one.target}:{one.code or 'deployed'}" if isinstance(one, TargetRow) else str(one)
+        for one in value
+    )

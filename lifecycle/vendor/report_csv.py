@@ -24,7 +24,7 @@ def write_csv(rows: Iterable[tuple[Any, ...]], signers: Iterable[SignerRow] = ()
     """The CSV in pieces, with a header line.
 
     Args:
-        rows: of customers: the fields of ``ReportRow`` in their order, times as ISO 8601 text.
+        rows: of customers, as ``report.cells_of`` gives them.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -51,14 +51,8 @@ _FIRST = frozenset("'=+-@\t")
 def _safe(row: tuple[Any, ...]) -> tuple[Any, ...]:
     for cell in row:
         # Asked of every cell of a million rows: whether it may be one that needs a look.
-        if cell.__class__ is str:
-            if cell and (cell[0] in _FIRST or "\r" in cell):
-                break
-        elif cell.__class__ is tuple:
+        if cell.__class__ is str and cell and (cell[0] in _FIRST or "\r" in cell):
             break
     else:
         return ("customer", *row)
-    return (
-        "customer",
-        *(harmless(" ".join(cell) if isinstance(cell, tuple) else cell) for cell in row),
-    )
+    return ("customer", *(harmless(cell) for cell in row))

@@ -120,6 +120,7 @@ def statement(
         condition += f" AND ({', '.join(group.order)}) > ({values})"
     columns = [_as_text(name, postgresql) if name in INSTANTS else name for name in COLUMNS]
     columns += [_words(table, column, postgresql) for table, column in WORDS]
+    columns.append("EXISTS (SELECT 1 FROM deployment d WHERE d.customer_id = cu.id)")
     end = "" if limit is None else f" LIMIT {limit}"
     return (
         f"SELECT {', '.join(columns)} FROM {_left(group.tables, condition)}"

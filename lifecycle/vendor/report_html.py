@@ -50,7 +50,8 @@ def as_html(report: Report, vendor: str) -> Iterator[str]:
 
 def _needs_somebody(row: ReportRow) -> bool:
     pressing = (Status.EXPIRED, Status.REVOKED, Status.URGENT)
-    return row.verdict == "breached" or is_held(row) or row.status in pressing
+    troubled = row.verdict == "breached" or is_held(row) or row.undelivered is not None
+    return troubled or row.status in pressing
 
 
 def _days(since: datetime, at: datetime) -> str:

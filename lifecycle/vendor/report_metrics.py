@@ -75,6 +75,17 @@ class ReportCollector:
             [((row.slug,), 1) for row in rows if row.status == "revoked"],
         )
         yield from _renewals(rows)
+        yield _gauge(
+            "pushcert_deployment_failing_timestamp_seconds",
+            "Since when a deploy target does not have the active push certificate.",
+            ("customer", "target", "code"),
+            [
+                ((row.slug, one.target, one.code or ""), (one.since or one.at).timestamp())
+                for row in rows
+                if row.status != "paused"
+                for one in row.not_deployed
+            ],
+        )
         yield from _isolation(rows)
         yield _gauge(
             "pushcert_signer_not_after_timestamp_seconds",

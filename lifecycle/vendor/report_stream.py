@@ -31,10 +31,19 @@ from lifecycle.vendor.facts import (
     RenewalState,
     Verdict,
 )
-from lifecycle.vendor.models import Bounce
+from lifecycle.vendor.models import Bounce, Deployment
 from lifecycle.vendor.plan import opens_at
-from lifecycle.vendor.report import URGENCY, CustomerDetails, ReportRow, row_of
+from lifecycle.vendor.report import (
+    URGENCY,
+    CustomerDetails,
+    ReportRow,
+    TargetRow,
+    cells_of,
+    row_of,
+)
 from lifecycle.vendor.report_groups import BREACHED, GROUPS, Group, statement
+from lifecycle.vendor.reporting import target_rows
+from lifecycle.vendor.undelivered import not_received
 
 FETCHED = 2000
 """Rows that are fetched at a time."""
@@ -44,7 +53,7 @@ _DAY_US = 86_400_000_000
 _NAMED = re.compile(r":(at|urgent|window|latest|tag\d+|after\d+)\b")
 
 Cells = tuple[Any, ...]
-"""A row of the report: the fields of ``ReportRow`` in their order, times as ISO 8601 text."""
+"""A row of the report as ``report.cells_of`` gives it, or of the database as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,7 @@ class _Reading:
         self._spread = policy.spread.total_seconds()
         self._at_us = _microseconds(at)
         self._days = _Days()
+        self._unreached = not_received(session)
         self._first: list[Cells] | None = None
         self._ids: frozenset[int] = frozenset()
 
@@ -153,7 +163,7 @@ class _Reading:
     def cells(self, group: Group) -> Iterator[Cells]:
         """All rows of a group, as they are shown."""
         if group is BREACHED:
-            yield from (_as_cells(self.row(raw)) for raw in self._breached())
+            yield from (cells_of(self.row(raw)) for raw in self._breached())
             return
         breached = self._breached_ids()
         status, opened = group.name, group.opened
@@ -167,11 +177,12 @@ class _Reading:
             if (
                 raw[15] is not None  # a renewal is open
                 or raw[6] is not None
+                or raw[27]  # it has deploy targets
                 or status in ("no_certificate", "revoked")
                 or end[20:] != "000000"
             ):
                 if self._belongs(group, raw):
-                    yield _as_cells(self.row(raw))
+                    yield cells_of(self.row(raw))
                 continue
             seconds = days.seconds(end)
             if opened is None:
@@ -195,12 +206,21 @@ class _Reading:
                 *(raw[22], raw[23], None if raw[24] is None else _iso(raw[24])),
                 *(acts, step, contacts or "", bounced, tags or "", raw[12]),
                 raw[5] == "canary",
+                *(None, ""),
             )
 
     def row(self, raw: Cells) -> ReportRow:
         """One row, by the rules that the whole report goes by."""
-        facts, details = _facts(raw), _details(raw, self._refused)
+        unreached = self._unreached.get(raw[0])
+        details = _details(raw, self._refused, unreached, self._targets(raw))
+        facts = _facts(raw)
         return row_of(facts, details, self._policy, self._at)
+
+    def _targets(self, raw: Cells) -> tuple[TargetRow, ...]:
+        if not raw[27]:
+            return ()
+        chosen = select(Deployment).where(Deployment.customer_id == raw[0])
+        return target_rows(self._session.exec(chosen.order_by(Deployment.target)))
 
     def cursor(self, group: Group, raw: Cells) -> Cursor:
         """Where to go on after a row."""
@@ -329,7 +349,9 @@ def _facts(raw: Cells) -> CustomerFacts:
     )
 
 
-def _details(raw: Cells, refused: frozenset[str]) -> CustomerDetails:
+def _details(
+    raw: Cells, refused: frozenset[str], undelivered: str | None, targets: tuple[TargetRow, ...]
+) -> CustomerDetails:
     contacts = tuple((raw[25] or "").split())
     addresses = dict.fromkeys((raw[3], *contacts))
     return CustomerDetails(
@@ -343,17 +365,9 @@ def _details(raw: Cells, refused: frozenset[str]) -> CustomerDetails:
         contacts=contacts,
         bounced=tuple(address for address in addresses if address in refused),
         tags=tuple((raw[26] or "").split()),
+        undelivered=undelivered,
+        deployments=targets,
     )
-
-
-def _as_cells(row: ReportRow) -> Cells:
-    return tuple(_cell(getattr(row, name)) for name in ReportRow.__slots__)
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return " ".join(value) if isinstance(value, tuple) else value
 
 
 def _bounced(email: str, contacts: str | None, refused: frozenset[str]) -> str:

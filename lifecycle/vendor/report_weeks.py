@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from lifecycle.vendor.facts import Status
 from lifecycle.vendor.report import Report
 
 WEEKS = 53
 """This week and the 52 after it; what ends later has a bar of its own."""
+EXPIRED = -1
+"""The week of what has expired already, whenever that was."""
 _SLOT = 100 / (WEEKS + 3)
 """One for each week, one for what has expired, one left empty between them, one for later."""
 _BASE, _TOP = 150, 18
@@ -65,22 +68,35 @@ def chart_of(report: Report) -> Chart:
         if row.not_after is None or row.status == Status.PAUSED:
             continue
         weeks = (row.not_after.date() - monday).days // 7
-        counts[-1 if row.not_after <= report.at else min(weeks, WEEKS)] += 1
+        counts[EXPIRED if row.not_after <= report.at else min(weeks, WEEKS)] += 1
+    return chart_of_counts(counts, report.at)
+
+
+def chart_of_counts(counts: Mapping[int, int], at: datetime) -> Chart:
+    """The chart of how many certificates end in each week.
+
+    Args:
+        counts: by week: 0 is this one; ``EXPIRED``, and ``WEEKS`` for whatever is later.
+        at: aware UTC; now.
+    """
+    counts = Counter(counts)
+    monday = at.date() - timedelta(days=at.weekday())
     most = max(counts.values(), default=1)
-    bars = tuple(_bar(week, counts[week], most, monday) for week in range(-1, WEEKS + 1))
+    bars = tuple(_bar(week, counts[week], most, monday) for week in range(EXPIRED, WEEKS + 1))
     soon = sum(counts[week] for week in range(5))
     label = (
-        f"{counts[-1]} have expired, {soon} expire within five weeks, at most {most} in one week."
+        f"{counts[EXPIRED]} have expired, {soon} expire within five weeks,"
+        f" at most {most} in one week."
     )
     return Chart(bars, label)
 
 
 def _bar(week: int, count: int, most: int, monday: date) -> Bar:
-    slot = 0 if week == -1 else week + 2
+    slot = 0 if week == EXPIRED else week + 2
     begins = monday + timedelta(days=7 * week)
     height = round((_BASE - _TOP) * count / most, 1)
     tick = tone = ""
-    if week == -1:
+    if week == EXPIRED:
         title, tone, tick = "expired already", "expired", "past"
     elif week == WEEKS:
         title, tick = "later than in a year", "later" if count else ""
@@ -97,7 +113,7 @@ def _bar(week: int, count: int, most: int, monday: date) -> Bar:
         y=round(_BASE - height, 1),
         height=height,
         count=count,
-        count_shown=bool(count) and (always or week == -1 or most <= 99),
+        count_shown=bool(count) and (always or week == EXPIRED or most <= 99),
         always=always,
         tone=tone,
         title=title,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lifecycle.vendor.facts import Verdict
-from lifecycle.vendor.report import Acts, ReportRow
+from lifecycle.vendor.report import Acts, ReportRow, TargetRow
 
 LISTED = 5
 """Of so many customers the slug is said, those who wait longest first."""
@@ -46,15 +46,17 @@ def work_of(rows: Iterable[ReportRow]) -> tuple[Work, ...]:
     A breach of isolation is the vendor's to look into, whatever else is owed, and comes before
     all.
     """
+    rows = tuple(rows)
     found: dict[tuple[str, str | None, str], list[ReportRow]] = defaultdict(list)
     for row in rows:
         if row.verdict == Verdict.BREACHED:
             found[Acts.VENDOR, None, BREACH].append(row)
-        if is_held(row):
+        if row.blocked_by is not None and row.acts != Acts.NOBODY:
             found[row.acts, row.blocked_by, HELD].append(row)
-        elif row.acts != Acts.NOBODY:
+        elif row.acts != Acts.NOBODY and not (row.not_deployed and row.renewal_state is None):
             found[row.acts, None, row.next_step].append(row)
     works = [_work(acts, code, what, of) for (acts, code, what), of in found.items()]
+    works += _deploying(rows)
     return tuple(
         sorted(
             works,
@@ -70,8 +72,34 @@ def work_of(rows: Iterable[ReportRow]) -> tuple[Work, ...]:
 
 
 def is_held(row: ReportRow) -> bool:
-    """True while the open renewal cannot go on and somebody must act; not during a pause."""
-    return row.blocked_by is not None and row.acts != Acts.NOBODY
+    """True while the open renewal cannot go on, or the certificate is not where the MDM server
+    reads it, and somebody must act; not during a pause."""
+    return row.acts != Acts.NOBODY and (row.blocked_by is not None or bool(row.not_deployed))
+
+
+def _deploying(rows: Iterable[ReportRow]) -> list[Work]:
+    """What keeps certificates from the MDM servers, by the fault."""
+    found: dict[str, list[tuple[ReportRow, TargetRow]]] = defaultdict(list)
+    for row in rows:
+        for target in row.not_deployed if row.acts != Acts.NOBODY else ():
+            found[target.code or ""].append((row, target))
+    works = []
+    for code, of in found.items():
+        first = sorted(of, key=lambda pair: pair[1].since or pair[1].at)
+        row, target = first[0]
+        slugs = tuple(dict.fromkeys(row.slug for row, _ in first))
+        works.append(
+            Work(
+                acts=str(Acts.INSTANCE),
+                what=f"not deployed to {target.target}: {target.message or code}",
+                blocked_by=code,
+                customers=len(slugs),
+                slugs=slugs[:LISTED],
+                since=target.since,
+                first_end=min((row.not_after for row, _ in of if row.not_after), default=None),
+            )
+        )
+    return works
 
 
 def _work(acts: str, code: str | None, what: str, of: list[ReportRow]) -> Work:

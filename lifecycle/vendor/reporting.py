@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, select
 
-from lifecycle.vendor import store
+from lifecycle.vendor import deployments, store
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerFacts, Policy
-from lifecycle.vendor.models import Bounce
+from lifecycle.vendor.models import Bounce, Deployment
 from lifecycle.vendor.report import (
     BouncedAddress,
     CustomerDetails,
     Report,
     ReportRow,
+    SignerRow,
+    TargetRow,
     build_report,
     decide_next_step,
+    row_of,
+    signer_row,
 )
-from lifecycle.vendor.undelivered import failing
+from lifecycle.vendor.undelivered import count_undelivered, not_received
 
 if TYPE_CHECKING:
     from lifecycle.vendor.report_stream import Cells
@@ -33,11 +37,21 @@ _SLUG, _STATUS, _NOT_AFTER = (
 )
 
 
-def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[str] = ()) -> Report:
+def build(
+    database: Database,
+    policy: Policy,
+    at: datetime,
+    *,
+    tags: Sequence[str] = (),
+    ops: Sequence[str] = (),
+    now: datetime | None = None,
+) -> Report:
     """The report on customers in care and on the signer, as of ``at`` (aware UTC).
 
     Args:
         tags: only customers with one of these; empty: all.
+        ops: vendor ops' addresses, which may bounce as well.
+        now: where ``at`` is a day to come: what today is, for what cannot be forecast.
     """
     with database.reading() as session:
         return build_report(
@@ -45,8 +59,8 @@ def build(database: Database, policy: Policy, at: datetime, *, tags: Sequence[st
             _signers(session),
             policy,
             at,
-            undelivered=len(failing(session)),
-            bounces=_bounces(session),
+            undelivered=count_undelivered(session, now or at),
+            bounces=_bounces(session, ops),
         )
 
 
@@ -93,33 +107,70 @@ def _fitting(
             yield row
 
 
+def rows_of(
+    session: Session, records: Sequence[store.CustomerRecord], policy: Policy, at: datetime
+) -> list[ReportRow]:
+    """The report's rows of these customers alone, in their order."""
+    return [row_of(facts, details, policy, at) for facts, details in _described(session, records)]
+
+
+def signer_rows(session: Session, policy: Policy, at: datetime) -> list[SignerRow]:
+    """How the signer and the certificates of its chain stand; empty: there is none."""
+    return [signer_row(name, end, policy, at) for name, end in _signers(session)]
+
+
 def _customers(
     session: Session, tags: Sequence[str]
 ) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
-    refused = {row.address for row in session.exec(select(Bounce))}
     records = store.all_records(session, tags=tags, batch=BATCH)
     while batch := list(islice(records, BATCH)):
-        customers = [record.customer for record in batch]
-        contacts = store.contacts_of(session, customers)
-        worn = store.tags_of(session, customers)
-        for record in batch:
-            key = store.key_of(record.customer)
-            others = contacts.get(key, ())
-            addresses = dict.fromkeys((record.customer.email, *others))
-            yield (
-                record.facts,
-                replace(
-                    _details(record),
-                    contacts=others,
-                    bounced=tuple(a for a in addresses if a in refused),
-                    tags=worn.get(key, ()),
-                ),
-            )
+        yield from _described(session, batch)
 
 
-def next_step(record: store.CustomerRecord, policy: Policy, at: datetime) -> tuple[str, str]:
+def _described(
+    session: Session, records: Sequence[store.CustomerRecord]
+) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
+    customers = [record.customer for record in records]
+    refused = {row.address for row in session.exec(select(Bounce))}
+    unreached = not_received(session)
+    contacts = store.contacts_of(session, customers)
+    worn = store.tags_of(session, customers)
+    targets = deployments.of_customers(session, customers)
+    for record in records:
+        key = store.key_of(record.customer)
+        others = contacts.get(key, ())
+        addresses = dict.fromkeys((record.customer.email, *others))
+        yield (
+            record.facts,
+            replace(
+                _details(record),
+                contacts=others,
+                bounced=tuple(a for a in addresses if a in refused),
+                tags=worn.get(key, ()),
+                undelivered=unreached.get(key),
+                deployments=target_rows(targets.get(key, ())),
+            ),
+        )
+
+
+def target_rows(rows: Iterable[Deployment]) -> tuple[TargetRow, ...]:
+    """Deploy targets as a report shows them."""
+    return tuple(
+        TargetRow(row.target, row.kind, row.code, row.message, row.since, row.at) for row in rows
+    )
+
+
+def next_step(
+    session: Session,
+    record: store.CustomerRecord,
+    policy: Policy,
+    at: datetime,
+    targets: tuple[TargetRow, ...] = (),
+) -> tuple[str, str]:
     """Who acts next for one customer, and what they do."""
-    acts, step = decide_next_step(record.facts, _details(record), policy, at)
+    why = not_received(session).get(store.key_of(record.customer))
+    details = replace(_details(record), undelivered=why, deployments=targets)
+    acts, step = decide_next_step(record.facts, details, policy, at)
     return str(acts), step
 
 
@@ -145,6 +196,6 @@ def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
             yield certificate_name(certificate), certificate.not_valid_after_utc
 
 
-def _bounces(session: Session) -> Iterator[BouncedAddress]:
-    for row in session.exec(select(Bounce).order_by(Bounce.address)):
+def _bounces(session: Session, ops: Sequence[str]) -> Iterator[BouncedAddress]:
+    for row in store.bounces_in_use(session, ops):
         yield BouncedAddress(row.address, row.at, row.why)

@@ -57,15 +57,31 @@ def remind_of_signer(
     the intermediates as well.
     """
     with database.reading() as session:
-        signer = store.current_signer(session)
-        if signer is None:
-            return None
-        told = session.exec(
-            select(OutboxMessage.rung).where(OutboxMessage.ladder == signer_ladder(signer))
-        ).all()
+        if _owed(session, policy, now) is None:
+            return None  # as nearly always: nobody has to wait for a lock
+    return database.carry_out(lambda session: tell_of_signer(session, policy, notices, now))
+
+
+def tell_of_signer(
+    session: Session, policy: LadderPolicy, notices: Notices, now: datetime
+) -> Rung | None:
+    """The same in a transaction that is open."""
+    owed = _owed(session, policy, now)
+    if owed is None:
+        return None
+    signer, rung = owed
+    notices.signer_expiry(session, signer, rung, now)
+    return rung
+
+
+def _owed(session: Session, policy: LadderPolicy, now: datetime) -> tuple[Signer, Rung] | None:
+    signer = store.current_signer(session)
+    if signer is None:
+        return None
+    told = session.exec(
+        select(OutboxMessage.rung).where(OutboxMessage.ladder == signer_ladder(signer))
+    ).all()
     rung = owed_rung(
         expiry_ladder(signer.not_after, policy), frozenset(t for t in told if t is not None), now
     )
-    if rung is not None:
-        database.carry_out(lambda session: notices.signer_expiry(session, signer, rung, now))
-    return rung
+    return None if rung is None else (signer, rung)

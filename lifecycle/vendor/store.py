@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, func, select, update
+from sqlmodel import Session, col, func, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.errors import refuse
@@ -36,6 +36,7 @@ from lifecycle.vendor.models import (
     OutboxMessage,
     Renewal,
     Signer,
+    TokenClaim,
 )
 
 ACTIVE = "active"
@@ -426,6 +427,18 @@ def contacts_of(session: Session, customers: Sequence[Customer]) -> dict[int, tu
     return _words_of(session, customers, Contact.customer_id, Contact.address)
 
 
+def addresses_of(session: Session, customer: Customer) -> tuple[str, ...]:
+    """Everybody who gets a customer's messages, the main address first."""
+    others = contacts_of(session, [customer]).get(key_of(customer), ())
+    return tuple(dict.fromkeys((customer.email, *others)))
+
+
+def count_tokens(session: Session, customer: Customer) -> int:
+    """How many device tokens the customer's instance has told of, by their fingerprints."""
+    of = TokenClaim.customer_id == customer.id
+    return session.exec(select(func.count()).select_from(TokenClaim).where(of)).one()
+
+
 def bounced(session: Session, addresses: Iterable[str]) -> list[Bounce]:
     """Those of the addresses that a mail server refused for good, sorted."""
     return list(
@@ -433,6 +446,33 @@ def bounced(session: Session, addresses: Iterable[str]) -> list[Bounce]:
             select(Bounce)
             .where(col(Bounce.address).in_(list(addresses)))
             .order_by(col(Bounce.address))
+        )
+    )
+
+
+def bounces_in_use(session: Session, others: Iterable[str] = ()) -> list[Bounce]:
+    """Refused addresses that customers in care still have, or that are among ``others``; sorted."""
+    in_care = col(Customer.offboarded_at).is_(None)
+    main = select(Customer.email).where(in_care)
+    further = select(Contact.address).join(Customer).where(in_care)
+    address = col(Bounce.address)
+    statement = select(Bounce).where(
+        or_(address.in_(main), address.in_(further), address.in_(list(others)))
+    )
+    return list(session.exec(statement.order_by(address)))
+
+
+def customers_at(session: Session, address: str) -> list[Customer]:
+    """Customers in care that have this address, as the main one or as a further one."""
+    at_further = select(Contact.customer_id).where(Contact.address == address)
+    return list(
+        session.exec(
+            select(Customer)
+            .where(
+                col(Customer.offboarded_at).is_(None),
+                or_(Customer.email == address, col(Customer.id).in_(at_further)),
+            )
+            .order_by(col(Customer.slug))
         )
     )
 

@@ -15,6 +15,7 @@ from lifecycle.errors import Finding, Severity
 from lifecycle.language.languages import LANGUAGES, WITHOUT_SPACES
 from lifecycle.language.markup import parse
 from lifecycle.language.portal import PORTAL
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.letter_html import as_html
 from lifecycle.vendor.letter_templates import LAYOUT, render_text, template_line
 from lifecycle.vendor.messages import (
@@ -22,7 +23,6 @@ from lifecycle.vendor.messages import (
     DigestLine,
     DigestSection,
     DigestTopic,
-    Kind,
     letter,
     template_values,
 )

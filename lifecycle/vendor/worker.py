@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, get_args
 
 import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col
 
+from lifecycle.boundary import Watch, ignore
 from lifecycle.clock import Clock
 from lifecycle.errors import InternalFault, PushcertError, Unavailable
 from lifecycle.pki.revocation import RevocationStatus
@@ -44,8 +45,10 @@ from lifecycle.vendor.plan import (
 )
 from lifecycle.vendor.signer import RequestSigner
 from lifecycle.vendor.signers import put_in_force
+from lifecycle.vendor.telling import tell
 
 ACTOR = "worker"
+ACTIONS = frozenset[type[Action]](get_args(Action))
 STEPS_PER_CUSTOMER = 32
 """More steps than any customer can need at once; reaching it is a fault, not a wait."""
 
@@ -138,12 +141,21 @@ class Worker:
         self._notices = notices
         self._lease = lease
 
-    def tick(self, *, batch: int = 100, stop: Callable[[], bool] = lambda: False) -> TickSummary:
+    def tick(
+        self,
+        *,
+        batch: int = 100,
+        only: frozenset[type[Action]] = ACTIONS,
+        stop: Callable[[], bool] = lambda: False,
+        watch: Watch = ignore,
+    ) -> TickSummary:
         """Does everything that is owed now, once.
 
         Args:
             batch: how many due customers are fetched at a time.
-            stop: asked between customers; True ends the tick after the one in hand.
+            only: of what is owed, these kinds of action; the rest stays owed.
+            stop: asked before each customer; True ends the tick after the one in hand.
+            watch: told how far it is.
 
         Raises:
             Unavailable: the database cannot be used.
@@ -157,18 +169,21 @@ class Worker:
                     if stop():
                         break
                     if turn.keep(customer_id):
-                        self._serve_one(customer_id, summary)
+                        self._serve_one(customer_id, summary, only)
+                        watch(summary.customers, "Looking at customers")
                         turn.done(customer_id)
         finally:
             turn.give_back()
         return summary
 
-    def _serve_one(self, customer_id: int, summary: TickSummary) -> None:
+    def _serve_one(
+        self, customer_id: int, summary: TickSummary, only: frozenset[type[Action]]
+    ) -> None:
         """Serves one of many: a defect met with one customer must not stop a whole vendor's
         renewals; it is counted, logged, and makes the command fail at the end."""
         summary.customers += 1
         try:
-            self._serve(customer_id, summary)
+            self._serve(customer_id, summary, only)
         except Unavailable:
             raise
         except Exception as defect:
@@ -198,10 +213,12 @@ class Worker:
         now = self._clock.now()
         self._database.carry_out(lambda session: put_in_force(session, record, now))
 
-    def _serve(self, customer_id: int, summary: TickSummary) -> None:
-        attempted: set[type[Action]] = set()
+    def _serve(
+        self, customer_id: int, summary: TickSummary, only: frozenset[type[Action]] = ACTIONS
+    ) -> None:
+        attempted: set[type[Action]] = set(ACTIONS - only)
         for _ in range(STEPS_PER_CUSTOMER):
-            slug, certificate, action = self._step(customer_id, attempted, summary)
+            slug, certificate, action = self._step(customer_id, attempted, summary, ACTIONS - only)
             if action is None:
                 return
             attempted.add(type(action))
@@ -222,12 +239,16 @@ class Worker:
         self._database.carry_out(lambda session: _rest(session, customer_id, again_at))
 
     def _step(
-        self, customer_id: int, attempted: set[type[Action]], summary: TickSummary
+        self,
+        customer_id: int,
+        attempted: set[type[Action]],
+        summary: TickSummary,
+        left: frozenset[type[Action]],
     ) -> tuple[str, bytes, Action | None]:
         """Writes everything that is owed inside the database; gives the next thing outside."""
         for _ in range(STEPS_PER_CUSTOMER):
             step = self._database.carry_out(
-                lambda session: self._advance(session, customer_id, frozenset(attempted))
+                lambda session: self._advance(session, customer_id, frozenset(attempted), left)
             )
             if step.unsigned:
                 attempted.add(SignRequest)
@@ -238,7 +259,11 @@ class Worker:
         raise InternalFault(f"Customer {customer_id} does not come to rest.")
 
     def _advance(
-        self, session: Session, customer_id: int, attempted: frozenset[type[Action]]
+        self,
+        session: Session,
+        customer_id: int,
+        attempted: frozenset[type[Action]],
+        left: frozenset[type[Action]],
     ) -> _Step:
         """The next thing that is owed, done if it is done inside the database. Safe to repeat:
         it is planned from the facts as they are then."""
@@ -248,6 +273,10 @@ class Worker:
         owed = plan(record.facts, self._policy, now)
         todo = [a for a in owed.actions if type(a) not in attempted]
         if not todo:
+            if any(type(a) in left for a in owed.actions):
+                # It stays due: not all may be done here.
+                _rest(session, customer_id, customer.next_action_at)
+                return _Step(customer.slug)
             retry_at = now + self._policy.retry if owed.actions else None
             wakes = [at for at in (owed.wake_at, retry_at) if at is not None]
             _rest(session, customer_id, min(wakes, default=None))
@@ -274,21 +303,8 @@ class Worker:
                 registry.resume(session, customer, at=now, actor=ACTOR)
             case AskForProbes():
                 order_isolation_check(session, customer, at=now)
-            case Deliver(rung) if renewal is not None:
-                again = renewal.delivered_at is not None
-                renewal.state = RenewalState.DELIVERED
-                renewal.delivered_at = renewal.delivered_at or now
-                session.add(renewal)
-                self._notices.delivery(
-                    session, About(customer, record.active, renewal), rung, now, again=again
-                )
-                _audit(session, customer, "request_delivered", now, renewal)
-            case Remind(rung, customer_can_act):
-                about = About(customer, record.active, renewal)
-                if customer_can_act:
-                    self._notices.reminder(session, about, rung, now)
-                else:
-                    self._notices.ops_reminder(session, about, rung, now)
+            case Deliver() | Remind():
+                tell(session, self._notices, record, action, now, actor=ACTOR)
             case Block(code, message) if renewal is not None:
                 block(session, renewal, code, message, now)
                 _audit(session, customer, "renewal_blocked", now, renewal, code=code)

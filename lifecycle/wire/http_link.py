@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import certifi
 import httpx
 from pydantic import TypeAdapter, ValidationError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from lifecycle.clock import Clock
 from lifecycle.errors import Unavailable, refuse
@@ -61,7 +61,8 @@ def open_client(
 
     Raises:
         Refused: ``vendor_url_insecure``: plain HTTP to anything but this machine;
-            ``vendor_ca_unreadable``.
+            ``vendor_ca_unreadable``; ``vendor_proxy_malformed``, without repeating the URL: it
+            may hold a password.
     """
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
@@ -69,6 +70,12 @@ def open_client(
             "vendor_url_insecure",
             f"{url} is not https, so anybody on the way could answer for the vendor.",
             "Ask your vendor for the https address.",
+        )
+    if proxy is not None and not _is_proxy(proxy):
+        raise refuse(
+            "vendor_proxy_malformed",
+            "The proxy for the way to the vendor is not a URL of the form http://host:port.",
+            "Mend instance.proxy in config.toml.",
         )
     try:
         trusted = ssl.create_default_context(cafile=str(ca_file or certifi.where()))
@@ -165,12 +172,19 @@ class HttpLink:
         attempts = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT),
-            retry=retry_if_exception_type(httpx.TransportError),
+            retry=retry_if_exception(_may_pass),
             sleep=self._sleep,
             reraise=True,
         )
         try:
             return attempts(self._send, method, path, body)
+        except httpx.ProxyError as fault:
+            raise Unavailable(
+                f"The proxy does not let pushcert through to the vendor's server at"
+                f" {self._client.base_url} ({_cause(fault)}).",
+                "Check instance.proxy in config.toml, with its user and password, and that the"
+                " proxy allows this address.",
+            ) from None
         except httpx.TransportError as fault:
             raise Unavailable(
                 f"The vendor's server at {self._client.base_url} cannot be reached"
@@ -192,6 +206,21 @@ class HttpLink:
 
     def _vendors_time(self) -> datetime:
         return self._clock.now() + self._off
+
+
+def _may_pass(fault: BaseException) -> bool:
+    """Whether another try may fare better; what a proxy forbids (4xx) stays forbidden."""
+    if isinstance(fault, httpx.ProxyError):
+        return not str(fault).startswith("4")
+    return isinstance(fault, httpx.TransportError)
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _kind(answer: httpx.Response) -> dict[str, str]:

@@ -227,19 +227,26 @@ class CertificateSubmission(Message):
         certificate: PEM, one certificate.
         accept_new_topic: the new topic, typed by a person who knows that every device must
             re-enrol; None refuses a changed topic.
+        devices: with it: how many devices the instance knows of.
         only_check: record nothing; the instance has refused the file and wants to tell the
             person what the vendor would find as well.
+        adopted: it is in use already, from before pushcert; it belongs to no renewal.
     """
 
     certificate: Pem
     accept_new_topic: TopicText | None = None
+    devices: Number | None = None
     only_check: bool = False
+    adopted: bool = False
 
 
 class CertificateReceipt(Message):
-    """The vendor has recorded the certificate against this renewal (or had already)."""
+    """The vendor has recorded the certificate against this renewal (or had already).
 
-    renewal_id: Number
+    ``renewal_id`` is None for a certificate that was adopted.
+    """
+
+    renewal_id: Number | None = None
     fingerprint: Sha256Hex
 
 
@@ -310,5 +317,28 @@ class CanarySeals(Message):
     seals: Annotated[tuple[CanarySeal, ...], Field(max_length=1000)]
 
 
-AnyReport = Activation | Evidence | Setback | CheckWanted | CanarySeals
+class Deployment(Message):
+    """How a deploy target of the instance stands; told after each attempt.
+
+    Attributes:
+        target, target_kind: its name and its kind.
+        fingerprint: of the certificate that the last attempt was for.
+        code, message: why it failed; None: the target has that certificate, as was verified.
+        at: when that was.
+        again_at: when the instance looks at the target next; None: not by itself.
+        removed: the target is no longer configured; nothing else counts then.
+    """
+
+    kind: Literal["deployment"] = "deployment"
+    target: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    target_kind: str = Field(pattern=r"^[a-z0-9_-]{1,16}$")
+    fingerprint: Sha256Hex
+    code: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,64}$")
+    message: Sentence | None = None
+    at: AwareDatetime
+    again_at: AwareDatetime | None = None
+    removed: bool = False
+
+
+AnyReport = Activation | Evidence | Setback | CheckWanted | CanarySeals | Deployment
 Report = Annotated[AnyReport, Field(discriminator="kind")]

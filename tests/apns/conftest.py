@@ -24,6 +24,7 @@ from lifecycle.lab.clock import LabClock
 from lifecycle.lab.gateway import ApnsGateway
 from lifecycle.pki.keys import generate_key
 from lifecycle.pki.topic import Topic
+from tests.connect_proxy import Proxy, connect_proxy
 
 NODE = shutil.which("node")
 SCRIPT = Path(__file__).with_name("node_gateway.js")
@@ -168,3 +169,9 @@ def make_push() -> MakePush:
         )
 
     return make
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with connect_proxy() as proxy:
+        yield proxy

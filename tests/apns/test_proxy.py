@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,61 +15,11 @@ from lifecycle.apns.identity import ClientIdentity
 from lifecycle.apns.push import Answer, Push
 from lifecycle.errors import Refused
 
+if TYPE_CHECKING:
+    from tests.connect_proxy import Proxy
+
 MakePush = Callable[..., Push]
 HASTY = RetryPolicy(attempts=3, base=0.001, cap=0.002, timeout=20.0)
-
-
-@dataclass
-class Proxy:
-    """A CONNECT proxy on loopback.
-
-    Attributes:
-        status: what it answers; tunnels only after a 200.
-        asked: the head of each request, as it came.
-    """
-
-    port: int
-    status: bytes = b"200 Connection established"
-    asked: list[str] = field(default_factory=list)
-
-    def serve(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the listener is closed at the end
-            while True:
-                client = listener.accept()[0]
-                threading.Thread(target=self.tunnel, args=(client,), daemon=True).start()
-
-    def tunnel(self, client: socket.socket) -> None:
-        with client:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(4096)
-            self.asked.append(head.decode())
-            client.sendall(b"HTTP/1.1 " + self.status + b"\r\nVia: test\r\n\r\n")
-            if not self.status.startswith(b"2"):
-                return
-            host, port = head.split(b" ")[1].decode().rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as server:
-                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
-                back.start()
-                _pump(client, server)
-                back.join()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = Proxy(listener.getsockname()[1])
-        threading.Thread(target=proxy.serve, args=(listener,), daemon=True).start()
-        yield proxy
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def one(identity: ClientIdentity, gateway: Gateway, push: Push) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -184,3 +185,31 @@ def test_explain_says_what_is_owed_who_gets_it_and_what_is_in_the_way(vendor: Ve
     story = json.loads(vendor.run("remind", "--explain", "acme", "--json").stdout)
     assert (story["owed"], story["why"]) == (None, "paused")
     assert vendor.run("remind", "--explain", "nobody").exit_code == 3
+
+
+def test_the_doctor_tries_the_mail_server_and_the_channels_and_sends_nothing(
+    vendor: Vendor, mailbox: Mailbox, webhook: Webhook
+) -> None:
+    config = vendor.directory / "config.toml"
+    config.write_text(config.read_text() + '\n[apns]\nhost = "127.0.0.1"\nport = 9\n')
+    found = vendor.run("doctor", "--json")
+    assert found.exit_code == 4
+    lines = {line["what"]: line for line in json.loads(found.stdout)}
+    assert lines["mail server"]["message"] == f"127.0.0.1:{mailbox.port} lets us in (none)"
+    assert lines["channel hook"]["well"]
+    assert not lines["channel broken"]["well"]
+    assert lines["channel broken"]["remedy"] == "Set BROKEN where pushcert is started."
+    assert "firewall" in lines["APNs"]["remedy"]
+    assert SECRET not in found.output
+    mailbox.stop()
+    lines = {line["what"]: line for line in json.loads(vendor.run("doctor", "--json").stdout)}
+    assert not lines["mail server"]["well"]
+    assert lines["mail server"]["remedy"]
+    assert mailbox.messages == ()
+    assert webhook.posted == []
+
+
+def test_the_doctor_counts_in_english(vendor: Vendor) -> None:
+    said = vendor.run("doctor", "--offline").output
+    assert "audit log: 0 entries, whole" in said
+    assert re.search(r"1 of \d+ checks needs attention", said)

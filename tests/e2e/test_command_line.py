@@ -276,6 +276,15 @@ def test_a_changed_audit_log_ends_with_exit_code_4_and_names_the_entry(vendor: V
 
 def test_doctor_finds_what_is_wrong_and_says_what_to_do(vendor: Vendor) -> None:
     assert vendor.run("doctor").exit_code == 0, vendor.run("doctor").output
+    assert "chain: 3 certificates, up to pushcert lab Root CA" in vendor.run("doctor").output
+    config = vendor.directory / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("extra =", "# extra =", 1))
+    lines = json.loads(vendor.run("doctor", "--offline", "--json").stdout)
+    (chain,) = [line for line in lines if line["what"] == "chain"]
+    assert not chain["well"]
+    assert chain["remedy"]
+    config.write_text(text)
     (vendor.directory / "signer").chmod(0o755)
     (vendor.directory / "signer" / "current").unlink()
     result = vendor.run("doctor", "--json")
@@ -372,7 +381,7 @@ def test_run_works_until_sigterm_and_a_second_one_refuses(vendor: Vendor) -> Non
         for line in running.stderr:
             if "event='tick'" in line and "SignRequest" in line:
                 break
-        assert "customers:" in vendor.done("tick"), "a tick by hand beside it is welcome"
+        assert "looked at" in vendor.done("tick"), "a tick by hand beside it is welcome"
         second = pushcert(vendor, "run")
         _, said = second.communicate(timeout=60)
         assert second.returncode == 3

@@ -75,6 +75,19 @@ def test_many_are_changed_at_once_and_the_audit_log_says_what_from_and_to(vendor
     assert entry["detail"] == {"language": [None, "ja"], "tags": [["region:emea"], []]}
 
 
+def test_the_list_has_tags_and_contacts_for_scripts_and_takes_no_name_for_markup(
+    vendor: Vendor,
+) -> None:
+    vendor.done("customer", "edit", "acme", "--add-contact", "ann@acme.example", "--add-tag", "x")
+    vendor.done("customer", "edit", "birch", "--name", "Birch [bold]& [/nothing] Co")
+    listed = {row["slug"]: row for row in vendor.json("customer", "list")}
+    assert (listed["acme"]["tags"], listed["acme"]["contacts"]) == (["x"], ["ann@acme.example"])
+    assert (listed["birch"]["tags"], listed["birch"]["contacts"]) == ([], [])
+    assert "Birch [bold]& [/nothing] Co" in vendor.done("customer", "list")
+    shown = vendor.done("customer", "show", "birch")
+    assert "Birch [bold]& [/nothing] Co" in shown
+
+
 def test_a_dry_run_of_an_edit_changes_nothing(vendor: Vendor) -> None:
     assert "Would change 3" in vendor.done(
         "customer", "edit", "--all", "--note", "migrated", "--dry-run"
@@ -181,14 +194,32 @@ def test_bad_rows_are_limited_on_the_terminal_and_complete_in_a_file(
     vendor: Vendor, tmp_path: Path
 ) -> None:
     file, bad = tmp_path / "many.csv", tmp_path / "bad.csv"
-    file.write_text("slug,name,email\n" + "".join(f"BAD {n},N,it@n.example\n" for n in range(50)))
+    rows = "".join(f"BAD {n},N,it@n.example\n" for n in range(250))
+    file.write_text("slug,name,email\n" + rows)
     refused = vendor.run("customer", "import", str(file), "--bad-rows", str(bad))
     assert refused.exit_code == 3
-    assert refused.output.count("cannot be a slug") == 20
-    assert "30 more things are wrong" in refused.output
-    assert bad.read_text().count("\n") == 51
+    assert refused.output.count("cannot be a slug") == 200
+    assert "and 50 more rows" in refused.output
+    assert "250 rows are bad, and nothing was imported" in refused.output
+    assert bad.read_text().count("\n") == 251
     documented = vendor.run("customer", "import", str(file), "--json")
-    assert len(json.loads(documented.stdout)["bad"]) == 50
+    assert len(json.loads(documented.stdout)["bad"]) == 250
+
+
+def test_every_one_of_a_hundred_bad_rows_is_named_by_line_and_reason(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.csv"
+    rows = "".join(f"c-{n},N,{'nowhere' if n % 5 else 'it@n.example'}\n" for n in range(125))
+    file.write_text("slug,name,email\n" + rows)
+    bad = [n + 2 for n in range(125) if n % 5]
+    for options, status in (((), 3), (("--keep-going",), 4)):
+        refused = vendor.run("customer", "import", str(file), *options)
+        assert refused.exit_code == status
+        said = [line for line in refused.stderr.splitlines() if "email_malformed" in line]
+        assert [line.split(":")[1].strip() for line in said] == [f"Line {line}" for line in bad]
+    assert "100 rows were left out" in refused.stderr
+    assert "Added 25" in refused.stdout
 
 
 def test_the_doctor_sees_what_the_registry_knows(vendor: Vendor) -> None:
@@ -199,13 +230,14 @@ def test_the_doctor_sees_what_the_registry_knows(vendor: Vendor) -> None:
     assert found.exit_code == 4
     lines = {line["what"]: line for line in json.loads(found.stdout)}
     for what, words in {
-        "contacts": "it@acme.example has been refused since 2027-01-01",
+        "contacts": "it@acme.example (acme) has been refused since 2027-01-01",
         "scheduler": "2020-01-01",
         "evidence key": "open to others",
     }.items():
         assert not lines[what]["well"]
         assert words in lines[what]["message"]
         assert "`" in lines[what]["remedy"]
+    assert "`pushcert customer edit acme --email ADDRESS`" in lines["contacts"]["remedy"]
     assert lines["Apple Accounts"]["notice"]
     assert lines["Apple Accounts"]["well"]
     assert lines["disk"]["well"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -179,8 +180,7 @@ def test_a_full_renewal(customer: Desk) -> None:
     talk.expect(before)  # a narrow terminal may break the line before it
     talk.expect("Do not press Create a Certificate")
     talk.expect_exact(ASK_CERTIFICATE)
-    customer.download(customer.renew_at_portal())
-    talk.sendline("")
+    customer.download(customer.renew_at_portal())  # nobody presses Enter
     talk.expect("Found MDM_ Example_Certificate.pem")
     talk.expect("No renewal of acme is open. Serial (\\w+) is active until")
     assert ended(talk) == 0
@@ -224,9 +224,50 @@ def test_a_file_that_is_named_as_the_portal_names_them_is_shown_with_what_is_wro
     talk.expect("\\[certificate_missing|file_unknown")
     talk.expect_exact(ASK_CERTIFICATE)
     customer.download(customer.renew_at_portal(), "whatever it is called.cer")
-    talk.sendline("")
     talk.expect("No renewal of acme is open")
     assert ended(talk) == 0
+
+
+def test_a_file_that_was_refused_is_offered_again_only_when_it_changes(customer: Desk) -> None:
+    talk = customer.talk()
+    talk.expect_exact(ASK_CERTIFICATE)
+    customer.download(customer.create_at_portal())  # created instead of renewed: the right key
+    talk.expect("Found MDM_ Example_Certificate.pem")
+    talk.expect("\\[topic_changed\\]")
+    talk.expect_exact(ASK_CERTIFICATE)
+    talk.sendline("")
+    talk.expect("\\[topic_changed\\]")
+    talk.expect_exact(ASK_CERTIFICATE)
+    customer.download(customer.renew_at_portal())  # under the same name
+    talk.expect("No renewal of acme is open")
+    assert ended(talk) == 0
+    assert (talk.before or "").count("topic_changed") == 0
+
+
+def test_a_new_topic_that_was_typed_is_still_refused_in_a_renewal_that_is_not_for_it(
+    customer: Desk,
+) -> None:
+    assert customer.run("renew", "acme", "--request-out", FILE).returncode == 0
+    path = customer.download(customer.create_at_portal())
+    said = customer.run("upload", "acme", str(path)).stderr
+    assert "[topic_changed]" in said
+    assert "topic_change_not_wanted" not in said
+    topic = re.findall(r"new topic (com\.apple\.mgmt\.\S+):", said)[0]
+    before = customer.serial
+    refused = customer.run("upload", "acme", str(path), "--accept-new-topic", topic)
+    assert refused.returncode == 3
+    assert "[topic_change_not_wanted]" in refused.stderr
+    assert "--reason apple_account_changed" in refused.stderr
+    assert customer.serial == before
+
+
+def test_an_accepted_topic_that_is_the_old_one_is_no_change_in_the_log(customer: Desk) -> None:
+    topic = customer.json("customer", "show", "acme")["certificate"]["topic"]
+    assert customer.run("renew", "acme", "--request-out", FILE).returncode == 0
+    path = customer.download(customer.renew_at_portal())
+    assert customer.run("upload", "acme", str(path), "--accept-new-topic", topic).returncode == 0
+    log = customer.json("audit", "list", "--customer", "acme")
+    assert "new_topic_accepted" not in {entry["action"] for entry in log}
 
 
 def at_certificate(desk: Desk) -> pexpect.spawn[str]:
@@ -239,7 +280,6 @@ def at_topic(desk: Desk) -> pexpect.spawn[str]:
     talk = desk.talk("--reason", "apple_account_changed", "--apple-account", NEW_ACCOUNT)
     talk.expect_exact(ASK_CERTIFICATE)
     desk.download(desk.create_at_portal(NEW_ACCOUNT))
-    talk.sendline("")
     talk.expect_exact(ASK_TOPIC)
     return talk
 
@@ -247,9 +287,8 @@ def at_topic(desk: Desk) -> pexpect.spawn[str]:
 def at_again(desk: Desk) -> pexpect.spawn[str]:
     talk = desk.talk()
     talk.expect_exact(ASK_CERTIFICATE)
-    desk.download(desk.renew_at_portal())
     desk.lab.gateway.stop()
-    talk.sendline("")
+    desk.download(desk.renew_at_portal())
     talk.expect_exact(ASK_AGAIN)
     return talk
 
@@ -272,7 +311,8 @@ QUESTIONS: dict[str, Callable[[Desk], pexpect.spawn[str]]] = {
 def test_every_question_is_stopped_at_below() -> None:
     source = Path(sys.modules["cli.renewal_dialogue"].__file__ or "").read_text()
     assert set(QUESTIONS) == set(PROMPTS)
-    assert source.count("input(") == len(PROMPTS)
+    assert "input(" not in source
+    assert len(re.findall(r"\b(?:ask|line_or_arrival)\(", source)) == len(PROMPTS)
 
 
 @pytest.mark.parametrize("way", ["ctrl-c", "end of input"])
@@ -298,17 +338,15 @@ def test_stopped_at_a_question_it_goes_on_where_it_stood(
         again.expect("No renewal of acme is open")
     else:
         again.expect("done .* opened")
-        again.expect_exact(ASK_CERTIFICATE)
-        if question == ASK_TOPIC:
-            again.sendline("")
+        if question == ASK_TOPIC:  # the certificate is there already
             again.expect("has the new topic (\\S+)\\.")
             topic = again.match.group(1)  # type: ignore[union-attr]
             again.expect("all 2 devices")
             again.expect_exact(ASK_TOPIC)
             again.sendline(topic)
         else:
+            again.expect_exact(ASK_CERTIFICATE)
             customer.download(customer.renew_at_portal())
-            again.sendline("")
         again.expect("No renewal of acme is open")
     assert ended(again) == 0
     assert customer.serial != before
@@ -323,7 +361,6 @@ def test_another_apple_account_is_the_one_way_to_another_topic(customer: Desk) -
     talk.expect("all 2 devices that are enrolled must enrol again")
     talk.expect_exact(ASK_CERTIFICATE)
     customer.download(customer.create_at_portal(NEW_ACCOUNT))
-    talk.sendline("")
     talk.expect("has the new topic (\\S+)\\.")
     topic = talk.match.group(1)  # type: ignore[union-attr]
     talk.expect_exact(ASK_TOPIC)
@@ -341,9 +378,9 @@ def test_another_apple_account_is_the_one_way_to_another_topic(customer: Desk) -
     (entry,) = [
         e
         for e in customer.json("audit", "list", "--customer", "acme")
-        if e["action"] == "topic_change_accepted"
+        if e["action"] == "new_topic_accepted"
     ]
-    assert entry["detail"] == {"new_topic": topic, "devices_to_enrol_again": 2}
+    assert entry["detail"] == {"old_topic": old, "new_topic": topic, "devices_to_enrol_again": 2}
     assert entry["actor"] == "operator:anna"
 
 
@@ -413,6 +450,7 @@ def test_cancelling_asks_and_twice_is_once(customer: Desk) -> None:
     talk.sendline("yes")
     talk.expect("is cancelled")
     assert ended(talk) == 0
+    assert "keeps it from that" not in (talk.before or ""), "acme is not due"
     assert customer.open_renewals() == 0
     assert customer.json("renew", "acme", "--cancel") == {"slug": "acme", "cancelled": None}
     cancelled = customer.json("audit", "list", "--customer", "acme")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -114,6 +115,40 @@ def test_a_forecast_says_who_will_be_due(vendor: Vendor) -> None:
     failing = vendor.run("report", "--at", later, "--fail-on", "expired")
     assert failing.exit_code == 4
     assert "soon" in failing.output
+    month = json.loads(vendor.done("report", "--json", "--at", later[:7]))
+    begun, ended = later[:7], (datetime.fromisoformat(month["at"]) + timedelta(seconds=1))
+    assert month["at"].startswith(begun)
+    assert (ended.day, ended.hour) == (1, 0)
+    december = json.loads(vendor.done("report", "--json", "--at", "2030-12"))
+    assert december["at"] == "2030-12-31T23:59:59+00:00"
+
+
+def test_a_time_can_be_given_in_hours_days_and_weeks(vendor: Vendor) -> None:
+    for within, found in (("12h", []), ("20d", ["soon"]), ("20", ["soon"]), ("43w", None)):
+        shown = slugs(vendor.done("report", "--json", "--within", within))
+        assert shown == (["soon", "later"] if found is None else found), within
+
+
+def test_a_signer_that_has_ended_fails_as_well(vendor: Vendor, tmp_path: Path) -> None:
+    other = Vendor(tmp_path / "other")
+    assert other.run("report", "--fail-on", "expired").exit_code == 0
+    authority = Authority(LabClock(datetime.now(UTC) - timedelta(days=400)), 9)
+    (key,) = keys(1)
+    certificate = authority.issue_signing_certificate(key.public_key(), "Example MDM", days=380)
+    with sqlite3.connect(other.directory / "vendor.sqlite") as connection:
+        connection.execute(
+            "INSERT INTO signer VALUES (1, 'f', 'MDM Vendor: Example MDM', ?, ?, 'x', ?, ?, NULL)",
+            (
+                "2025-01-01 00:00:00.000000",
+                "2026-01-01 00:00:00.000000",
+                certificate.public_bytes(Encoding.PEM).decode(),
+                "2025-01-01 00:00:00.000000",
+            ),
+        )
+    connection.close()
+    failing = other.run("report", "--fail-on", "expired")
+    assert failing.exit_code == 4
+    assert "MDM signing: MDM Vendor: Example MDM (expired)" in failing.output
 
 
 def test_who_groups_by_account_and_contact(vendor: Vendor, tmp_path: Path) -> None:
@@ -134,7 +169,16 @@ def test_who_groups_by_account_and_contact(vendor: Vendor, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "options", [("--format", "pdf"), ("--sort", "mood"), ("--status", "fine"), ("--at", "soon")]
+    "options",
+    [
+        ("--format", "pdf"),
+        ("--sort", "mood"),
+        ("--status", "fine"),
+        ("--at", "soon"),
+        ("--at", "2027-13"),
+        ("--within", "soon"),
+        ("--within", "9999999d"),
+    ],
 )
 def test_a_wrong_option_is_a_usage_error(vendor: Vendor, options: tuple[str, str]) -> None:
     assert vendor.run("report", *options).exit_code == 2

@@ -20,14 +20,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from lifecycle.apns.probes import OtherTenant
 from lifecycle.apns.token import DeviceToken, PushMagic
 from lifecycle.boundary import Unobserved, WriteObserver
-from lifecycle.errors import Refused
+from lifecycle.errors import Refused, Unavailable
 from lifecycle.instance.agent import Agent
+from lifecycle.instance.deploy.deployer import Deployer
+from lifecycle.instance.deploy.target import Target
 from lifecycle.instance.devices import Device
+from lifecycle.instance.export import active_pair
 from lifecycle.instance.pushes import Credential, DeviceAnswer
 from lifecycle.instance.vault import Vault
 from lifecycle.pki.chain import TrustStore
 from lifecycle.pki.csr import read_csr
 from lifecycle.pki.keys import generate_key
+from lifecycle.pki.pair import Pair
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.topic import Topic
 from lifecycle.wire.memory import MemoryLink
@@ -38,6 +42,7 @@ from lifecycle.wire.messages import (
     CertificateSubmission,
     CsrOrder,
     CsrSubmission,
+    Deployment,
     Evidence,
     Probe,
     ProbeAnswer,
@@ -188,6 +193,9 @@ class Vendor:
         self.activations: list[Activation] = []
         self.evidence: list[Evidence] = []
         self.setbacks: list[Setback] = []
+        self.deployments: list[Deployment] = []
+        self.adopted: list[str] = []
+        self.is_down = False
         self.refuses_csr: Refused | None = None
         self.refuses_certificate: Refused | None = None
         self.common_name = "Acme Corp"
@@ -203,6 +211,8 @@ class Vendor:
         self.signed = True
 
     def work(self) -> Work:
+        if self.is_down:
+            raise Unavailable("The vendor cannot be reached.", "Try again.")
         order = CsrOrder(
             renewal_id=self.renewal_id, email="it@acme.example", common_name=self.common_name
         )
@@ -228,6 +238,11 @@ class Vendor:
         if self.refuses_certificate is not None:
             raise self.refuses_certificate
         certificate = _push_certificate(submission.certificate)
+        if self.is_down:
+            raise Unavailable("The vendor cannot be reached.", "Try again.")
+        if submission.adopted:
+            self.adopted.append(certificate.fingerprint)
+            return CertificateReceipt(fingerprint=certificate.fingerprint)
         receipt = CertificateReceipt(
             renewal_id=self.renewal_id, fingerprint=certificate.fingerprint
         )
@@ -239,6 +254,8 @@ class Vendor:
         return receipt
 
     def report(self, report: AnyReport) -> None:
+        if self.is_down:
+            raise Unavailable("The vendor cannot be reached.", "Try again.")
         self.observer.reached("vendor.commit:before")
         if isinstance(report, Activation):
             if self.received is not None:
@@ -250,6 +267,8 @@ class Vendor:
             self.check_id = None
         elif isinstance(report, Setback):
             self.setbacks.append(report)
+        elif isinstance(report, Deployment):
+            self.deployments.append(report)
         self.observer.reached("vendor.commit:after")
 
 
@@ -344,6 +363,7 @@ class World:
     vault: Vault
     observer: WriteObserver
     link: MakeLink = MemoryLink
+    targets: list[Target] = field(default_factory=list)
 
     @property
     def agent(self) -> Agent:
@@ -354,7 +374,17 @@ class World:
             self.canaries,
             self.clock,
             self.authority.trust,
+            self.deployer,
         )
+
+    @property
+    def deployer(self) -> Deployer:
+        link = self.link(self.vendor, self.crossed.append)
+        return Deployer(self.vault, link, self.targets, self.clock, self.authority.trust)
+
+    def pair(self) -> Pair:
+        """The active pair."""
+        return active_pair(self.vault, self.authority.trust, self.clock.now())
 
     def observe(self, observer: WriteObserver) -> None:
         """Lets ``observer`` see every boundary from now on; opens the vault anew."""

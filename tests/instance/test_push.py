@@ -3,13 +3,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.serialization import pkcs12
 
 from lifecycle.errors import Refused
-from lifecycle.instance.export import export_pem, export_pkcs12, save
+from lifecycle.instance.export import save
 from lifecycle.instance.push import push
-from lifecycle.pki.keys import load_private_key
-from lifecycle.pki.pem import pem_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,25 +59,6 @@ class TestPush:
 
 
 class TestExport:
-    def test_pem_holds_certificate_and_key(self, acme: World) -> None:
-        exported = export_pem(acme.vault)
-        assert [b.label for b in pem_blocks(exported)] == ["CERTIFICATE", "PRIVATE KEY"]
-        active = acme.vault.require_active()
-        key = load_private_key(exported, None)
-        assert key.public_key() == active.certificate.certificate.public_key()
-
-    def test_pem_with_a_passphrase_is_encrypted(self, acme: World) -> None:
-        exported = export_pem(acme.vault, b"pass")
-        assert b"ENCRYPTED" in exported
-        load_private_key(exported, b"pass")
-
-    def test_pkcs12_opens_with_its_passphrase(self, acme: World) -> None:
-        exported = export_pkcs12(acme.vault, b"pass")
-        _, certificate, _ = pkcs12.load_key_and_certificates(exported, b"pass")
-        assert certificate == acme.vault.require_active().certificate.certificate
-        with pytest.raises(Refused):
-            export_pkcs12(acme.vault, b"")
-
     def test_a_saved_export_is_the_owners_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "acme.pem"
         path.write_text("old")

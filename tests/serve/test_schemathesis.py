@@ -89,7 +89,7 @@ def _request(client: httpx.Client, wanted: dict[str, Any]) -> httpx.Request:
     wanted["headers"] = {
         name: str(value).encode("utf-8", "replace") for name, value in wanted["headers"].items()
     }
-    if "data" in wanted:
-        wanted["content"] = wanted.pop("data")
+    if "data" in wanted and not isinstance(wanted["data"], dict):
+        wanted["content"] = wanted.pop("data")  # a dict is a form, which httpx encodes
     wanted.pop("files", None)
     return client.build_request(**wanted)

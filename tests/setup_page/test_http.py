@@ -89,7 +89,7 @@ class TestAnswers:
             pages.append(bring(client, unchanged.active_pem()).content)
         for page in pages:
             assert b"PRIVATE" not in page
-            for secret in unchanged.stage.tokens:
+            for secret in unchanged.stage.lab.tokens:
                 for form in (secret, secret.hex().encode(), secret.hex().upper().encode()):
                     assert form not in page
 

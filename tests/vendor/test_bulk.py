@@ -246,3 +246,27 @@ def test_any_words_survive_the_way_through_a_file(name: str, notes: str) -> None
     assert (back.name, back.notes) == (row.name, row.notes)
     (back,) = read_customers(json.dumps(as_documents([row])).encode(), "json")
     assert (back.name, back.notes) == (row.name, row.notes)
+
+
+def test_the_canary_tenant_stays_what_it_is_on_its_way_through_a_file(
+    database: Database, tmp_path: Path
+) -> None:
+    text = "slug,name,email,kind\nours,Ours,it@v.example,canary\nacme,Acme,it@a.example,\n"
+    load(database, text)
+    url = f"sqlite:///{tmp_path / 'other.sqlite'}"
+    upgrade(url)
+    other = Database(url)
+    assert load(other, dump(database)).added == 2
+    with other.reading() as session:
+        kinds = {row.slug: row.kind for row in session.exec(select(Customer))}
+    other.close()
+    assert kinds == {"ours": "canary", "acme": "customer"}
+    assert load(database, dump(database)).unchanged == 2
+
+
+@pytest.mark.parametrize(("kind", "code"), [("mayor", "kind_unknown"), ("customer", "kind_fixed")])
+def test_a_kind_is_checked_and_never_changed(database: Database, kind: str, code: str) -> None:
+    load(database, "slug,name,email,kind\nours,Ours,it@v.example,canary\n")
+    with pytest.raises(BadRows) as refused:
+        load(database, f"slug,name,email,kind\nours,Ours,it@v.example,{kind}\n", update=True)
+    assert refused.value.codes == (code,)

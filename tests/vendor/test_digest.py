@@ -13,7 +13,8 @@ from lifecycle.vendor import registry
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.digest import DigestSchedule, changes, write_digest
 from lifecycle.vendor.facts import Policy, RenewalReason
-from lifecycle.vendor.messages import DigestTopic, Kind
+from lifecycle.vendor.kinds import Kind
+from lifecycle.vendor.messages import DigestTopic
 from lifecycle.vendor.models import (
     Bounce,
     Certificate,

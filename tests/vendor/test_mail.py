@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -446,3 +446,26 @@ def test_the_html_form_is_the_alternative_and_the_request_is_beside_both(mailbox
 def test_the_same_row_gives_the_same_bytes_with_html_too() -> None:
     html = "<p>Hello</p>\n"
     assert mail(html=html).as_bytes() == mail(html=html).as_bytes()
+
+
+def test_a_check_logs_in_and_sends_nothing(mailbox: Mailbox, tls: Tls) -> None:
+    with serving(
+        mailbox, tls_context=tls.context, authenticator=authenticator, auth_required=True
+    ) as port:
+        right = SmtpTransport(
+            "127.0.0.1", port, "starttls", "push", lambda: PASSWORD, tls.ca_file, timeout=10
+        )
+        right.check()
+        with pytest.raises(ServerDown, match="refuses the login"):
+            replace(right, password=lambda: "wrong").check()
+        with pytest.raises(ServerDown, match="cannot be used"):
+            replace(right, ca_file=None).check()
+    assert mailbox.taken == []
+
+
+def test_answers_go_where_the_vendor_wants_them() -> None:
+    message = compose(row(), None, sender="a@v.example", vendor="V", reply_to="help@v.example")
+    assert message["Reply-To"] == "help@v.example"
+    assert compose(row(), None, sender="a@v.example", vendor="V")["Reply-To"] is None
+    with pytest.raises(Refused, match="reply_to"):
+        compose(row(), None, sender="a@v.example", vendor="V", reply_to="help@v.example\r\nBcc: x")

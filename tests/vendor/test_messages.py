@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from lifecycle.language.countdown import days_left
 from lifecycle.language.markup import WIDTH
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.ladder import LadderPolicy, Rung, current_rung, expiry_ladder
 from lifecycle.vendor.messages import (
     Context,
     DigestLine,
     DigestSection,
     DigestTopic,
-    Kind,
     letter,
 )
 

@@ -26,12 +26,12 @@ from lifecycle.language.markup import (
     protect,
     spans,
 )
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.messages import (
     Context,
     DigestLine,
     DigestSection,
     DigestTopic,
-    Kind,
     Letter,
     letter,
 )

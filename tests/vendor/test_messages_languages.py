@@ -20,13 +20,13 @@ from lifecycle.language.dates import MONTHS, written_day, written_minute
 from lifecycle.language.languages import LANGUAGES, known_language
 from lifecycle.language.portal import PORTAL
 from lifecycle.vendor import messages
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.messages import (
     UPLOAD_AT,
     Context,
     DigestLine,
     DigestSection,
     DigestTopic,
-    Kind,
     Letter,
     letter,
 )

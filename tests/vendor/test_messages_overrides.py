@@ -15,7 +15,8 @@ from lifecycle.errors import Severity
 from lifecycle.language import texts
 from lifecycle.language.languages import LANGUAGES
 from lifecycle.vendor import messages
-from lifecycle.vendor.messages import Context, Kind, letter, template_values
+from lifecycle.vendor.kinds import Kind
+from lifecycle.vendor.messages import Context, letter, template_values
 from lifecycle.vendor.template_check import check_templates
 
 NOW = datetime(2027, 3, 1, 9, tzinfo=UTC)

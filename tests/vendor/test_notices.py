@@ -11,8 +11,8 @@ from sqlmodel import Session, select
 
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import RenewalReason, RenewalState
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.ladder import LadderPolicy, Rung, expiry_ladder
-from lifecycle.vendor.messages import Kind
 from lifecycle.vendor.models import (
     Certificate,
     Contact,

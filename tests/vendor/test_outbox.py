@@ -15,8 +15,8 @@ from lifecycle.errors import Refused, Unavailable, refuse
 from lifecycle.vendor import registry
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import RenewalReason, RenewalState
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.mail import AddressesRefused, RefusedAddress, ServerDown
-from lifecycle.vendor.messages import Kind
 from lifecycle.vendor.models import (
     Bounce,
     Certificate,

@@ -242,7 +242,7 @@ LOOKUPS: dict[str, tuple[str, Callable[[], ClauseElement]]] = {
         lambda: select(OutboxMessage).where(col(OutboxMessage.sent_at) > NOW - timedelta(hours=1)),
     ),
     "the newest entries about a customer": (
-        "ix_audit_subject_seq",
+        "ix_audit_subject",
         lambda: (
             select(AuditEntry)
             .where(AuditEntry.subject == "customer-000077")

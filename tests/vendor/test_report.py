@@ -451,6 +451,7 @@ def test_messages_that_failed_and_addresses_that_bounce_are_in_the_report(
     database: Database,
 ) -> None:
     with database.transaction() as session:
+        session.add(Customer(slug="acme", name="Acme", email="ann@acme.example", created_at=NOW))
         session.add(Bounce(address="ann@acme.example", at=NOW - DAY, why="550 no such user"))
         for number, sent_at in enumerate((NOW, None)):
             session.add(

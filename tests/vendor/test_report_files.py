@@ -223,6 +223,32 @@ def test_promtool_agrees(command: tuple[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def promtool(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    return subprocess.run(
+        ["promtool", *command], input=text, capture_output=True, text=True, check=False
+    )
+
+
+def test_promtool_finds_nothing_to_say_about_the_names_of_the_metrics() -> None:
+    done = promtool("check", "metrics", text=as_metrics_text(many(300)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    bad = promtool("check", "metrics", text="# TYPE lasting_minutes gauge\nlasting_minutes 1\n")
+    assert bad.returncode != 0, "it would say so"
+
+
+def test_promtool_can_read_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [{"record": f"panel:{n}", "expr": query} for n, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = promtool("check", "rules", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(queries)} rules found" in done.stdout
+
+
 def test_a_lost_apple_account_and_a_bouncing_contact_come_first() -> None:
     found = who(many(400).rows)
     assert found.accounts[0].apple_account is None

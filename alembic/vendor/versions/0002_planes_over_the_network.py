@@ -14,6 +14,15 @@ depends_on = None
 
 def upgrade() -> None:
     """To this revision."""
+    op.create_index("ix_audit_subject", "audit", ["subject", "seq"], unique=False)
+    op.create_index(
+        "ix_outbox_unsent",
+        "outbox",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("sent_at IS NULL"),
+        postgresql_where=sa.text("sent_at IS NULL"),
+    )
     op.create_table(
         "failed_sign_in",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -40,18 +49,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_feed_token_token_hash")),
     )
     op.create_table(
-        "pending_sign_in",
-        sa.Column("state_hash", sa.String(64), nullable=False),
-        sa.Column("nonce", sa.String(128), nullable=False),
-        sa.Column("code_verifier", sa.String(128), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("state_hash", name=op.f("pk_pending_sign_in")),
-    )
-    op.create_index(
-        op.f("ix_pending_sign_in_expires_at"), "pending_sign_in", ["expires_at"], unique=False
-    )
-
-    op.create_table(
         "user_account",
         sa.Column("name", sa.String(128), nullable=False),
         sa.Column("role", sa.String(16), nullable=False),
@@ -66,7 +63,6 @@ def upgrade() -> None:
         sa.Column("user", sa.String(200), nullable=False),
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("local", sa.Boolean(), nullable=False),
-        sa.Column("csrf_token", sa.String(64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_user_session")),
@@ -166,11 +162,11 @@ def downgrade() -> None:
 
     op.drop_table("user_session")
     op.drop_table("user_account")
-    op.drop_index(op.f("ix_pending_sign_in_expires_at"), table_name="pending_sign_in")
-
-    op.drop_table("pending_sign_in")
     op.drop_table("feed_token")
     op.drop_index("ix_failed_sign_in_name_at", table_name="failed_sign_in")
     op.drop_index("ix_failed_sign_in_address_at", table_name="failed_sign_in")
 
     op.drop_table("failed_sign_in")
+
+    op.drop_index("ix_outbox_unsent", table_name="outbox")
+    op.drop_index("ix_audit_subject", table_name="audit")

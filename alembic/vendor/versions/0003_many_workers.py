@@ -43,21 +43,18 @@ def upgrade() -> None:
     _create_partial(
         "ix_outbox_due", "outbox", ["next_attempt_at", "id"], "next_attempt_at IS NOT NULL"
     )
-    _create_partial("ix_outbox_failing", "outbox", ["id"], "sent_at IS NULL AND attempts > 0")
     _create_partial("ix_outbox_digest", "outbox", ["id"], "kind = 'digest'")
     op.create_index("ix_outbox_renewal_id", "outbox", ["renewal_id"])
     op.create_index("ix_outbox_sent_at", "outbox", ["sent_at"])
-    op.create_index("ix_audit_subject_seq", "audit", ["subject", "seq"])
     _widen(sa.BigInteger())
 
 
 def downgrade() -> None:
     """Back to the revision before."""
     _widen(sa.Integer())
-    op.drop_index("ix_audit_subject_seq", table_name="audit")
     for name in (
         *("ix_outbox_sent_at", "ix_outbox_renewal_id", "ix_outbox_digest"),
-        *("ix_outbox_failing", "ix_outbox_due"),
+        "ix_outbox_due",
     ):
         op.drop_index(name, table_name="outbox")
     op.create_index("ix_outbox_next_attempt_at", "outbox", ["next_attempt_at"])

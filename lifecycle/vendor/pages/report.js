@@ -30,6 +30,20 @@
   status.addEventListener("change", filter);
   acts.addEventListener("change", filter);
 
+  // A number at the top shows whom it counts.
+  for (const tile of document.querySelectorAll(".tiles li")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...tile.childNodes);
+    button.addEventListener("click", () => {
+      search.value = status.value = acts.value = "";
+      pick(tile.dataset.filter).value = tile.dataset.value;
+      filter();
+      document.querySelector(".controls").scrollIntoView();
+    });
+    tile.append(button);
+  }
+
   const collator = new Intl.Collator(undefined, { numeric: true });
   const asBuilt = rows.slice();
   const show = (sorted) => body.replaceChildren(...sorted.map(({ row }) => row));

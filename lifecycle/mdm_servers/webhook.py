@@ -1,0 +1,67 @@
+"""The events that NanoMDM and MicroMDM send to a webhook, as somebody kept them.
+
+One event (JSON), a list of events, or one on each line. What counts in it is the check-in message
+itself, ``checkin_event.raw_payload``, Base64 (NanoMDM, service/webhook/event.json).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from lifecycle.errors import Refused, refuse
+
+TOKEN_UPDATE = "mdm.TokenUpdate"  # noqa: S105 - the name of an event
+
+
+def is_json(data: bytes) -> bool:
+    """True if ``data`` begins like JSON."""
+    return data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+
+
+def token_updates(data: bytes) -> list[bytes]:
+    """The TokenUpdate messages among the events, in their order; other events are passed over.
+
+    Raises:
+        Refused: ``webhook_unreadable``, ``webhook_without_tokens``.
+    """
+    found = []
+    for event in _events(data):
+        if not isinstance(event, dict) or event.get("topic") != TOKEN_UPDATE:
+            continue
+        checkin = event.get("checkin_event")
+        raw = checkin.get("raw_payload") if isinstance(checkin, dict) else None
+        try:
+            found.append(base64.b64decode(raw if isinstance(raw, str) else "", validate=True))
+        except binascii.Error:
+            raise _unreadable() from None
+    if not found:
+        raise refuse(
+            "webhook_without_tokens",
+            f"There is no {TOKEN_UPDATE} event in the file, so no device token.",
+            "Keep the events of a webhook for a while: devices send a new TokenUpdate when"
+            " they enrol and when their token changes.",
+        )
+    return found
+
+
+def _events(data: bytes) -> list[Any]:
+    text = data.decode("utf-8-sig", errors="replace")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (ValueError, RecursionError):
+            raise _unreadable() from None
+    return document if isinstance(document, list) else [document]
+
+
+def _unreadable() -> Refused:
+    return refuse(
+        "webhook_unreadable",
+        "The file is not what NanoMDM sends to a webhook: events in JSON.",
+        "Give the body of a webhook request, a list of them, or one on each line.",
+    )
