@@ -21,9 +21,9 @@ from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.digest import DigestSchedule, write_digest
 from lifecycle.vendor.facts import Policy
+from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.leases import CUSTOMER_LEASE, CustomerLeases
 from lifecycle.vendor.mail import RefusedAddress
-from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.models import AuditEntry, Bounce, Customer, OutboxMessage, Signer
 from lifecycle.vendor.notices import Letterhead, Notices, OpsChannel
 from lifecycle.vendor.outbox import DeliverySummary, deliver_due
