@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,7 @@ from lifecycle.trust import configured_trust
 from lifecycle.wire.enrolment import EnrolmentReceipt
 from lifecycle.wire.http_link import HttpLink, open_client
 from lifecycle.wire.messages import Work
+from lifecycle.wire.vendors_time import VendorsTime
 
 
 class Standalone:
@@ -48,6 +49,7 @@ class Standalone:
         sleep: waits between attempts to reach the vendor, seconds.
 
     Attributes:
+        clock: tells the vendor's time, as far as it is known.
         trust: what push certificates must chain to.
         pushes: the way to APNs.
     """
@@ -61,9 +63,9 @@ class Standalone:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.config = config
-        self.clock = clock
+        self.clock = VendorsTime(clock)
         self.trust = configured_trust(config)
-        self.pushes = configured_pushes(config, clock)
+        self.pushes = configured_pushes(config, self.clock)
         self._observer: WriteObserver = observer or Unobserved()
         self._sleep = sleep
         self._client: httpx.Client | None = None
@@ -155,6 +157,10 @@ class Standalone:
     def upload(self, data: bytes, accept_new_topic: str | None = None) -> UploadOutcome:
         """Takes a certificate from the portal; see ``Agent.upload``."""
         with self.agent() as agent:
+            # A new certificate is judged by the vendor's time, which its answer brings. What
+            # keeps it from answering the upload meets as well, and says so.
+            with suppress(PushcertError):
+                agent.work()
             return agent.upload(data, accept_new_topic)
 
     def verify(self) -> Verification:

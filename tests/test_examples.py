@@ -20,7 +20,7 @@ RUN_ELSEWHERE = {
 }
 """Blocks that fetch packages, by their words, and what runs them."""
 
-NOT_RUN = {"docs/installing.md": 6}
+NOT_RUN = {"docs/deploying.md": 2, "docs/installing.md": 6, "docs/moving.md": 7}
 """How many blocks of a page need a person or a machine of their own; each says why."""
 
 FROM_NOTHING = frozenset({"README.md"})
@@ -66,7 +66,9 @@ def test_the_examples_in_python_are_typed_and_tidy(tmp_path: Path) -> None:
         files.append(str(file.rename(folder / f"{file.stem}_{number}.py")))
     assert files
     config = str(ROOT / "pyproject.toml")
-    for tool in (["mypy", "--strict"], ["ruff", "check", "--config", config, "--ignore=S,PT"]):
+    # The project's own settings, so that what it has found out about lifecycle is used again.
+    types = ["mypy", "--config-file", config, "--cache-dir", str(ROOT / ".mypy_cache")]
+    for tool in (types, ["ruff", "check", "--config", config, "--ignore=S,PT"]):
         done = subprocess.run(
             [sys.executable, "-m", *tool, *files],
             cwd=tmp_path,

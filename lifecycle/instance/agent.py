@@ -230,7 +230,8 @@ class Agent:
 
         Raises: as ``step``.
         """
-        self._link.report(CheckWanted())
+        standing = self._link.work().standing
+        self._link.report(CheckWanted(after=None if standing is None else standing.verdict_at))
         return self.step()
 
     def work(self) -> Work:

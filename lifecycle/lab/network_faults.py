@@ -20,6 +20,8 @@ class NetworkFault(StrEnum):
     """The same bytes reach the server twice, on two connections at once (yes, twice)."""
     AGAIN_LATER = "again-later"
     """The same bytes reach the server once more, after the next request (yes, twice)."""
+    AGAIN_WHEN_TOLD = "again-when-told"
+    """The same bytes reach the server once more when ``Tap.deliver_late`` says so (yes, twice)."""
     OVERTAKEN = "overtaken"
     """The connection breaks; the bytes reach the server after the next request (yes, late)."""
     ERROR = "error"

@@ -66,6 +66,7 @@ class Tap:
         self.url = f"https://{HOST}:{self._listener.getsockname()[1]}"
         self._lock = threading.Lock()
         self._late: list[bytes] = []
+        self._held: list[bytes] = []
         self._open: set[socket.socket] = set()
         self._connections = 0
 
@@ -90,7 +91,7 @@ class Tap:
     def deliver_late(self) -> None:
         """Lets every request that is still under way arrive at the server."""
         with self._lock:
-            late, self._late = self._late, []
+            late, self._late, self._held = [*self._late, *self._held], [], []
         for request in late:
             with contextlib.suppress(OSError, EOFError), self._another() as server:
                 server.ask(request, _forget)
@@ -160,10 +161,11 @@ class Tap:
                     answer = server.ask(request, notes.from_vendor)
                     other.receive(notes.from_vendor)
                     return answer
-            case NetworkFault.AGAIN_LATER:
+            case NetworkFault.AGAIN_LATER | NetworkFault.AGAIN_WHEN_TOLD:
                 answer = server.ask(request, notes.from_vendor)
                 with self._lock:
-                    self._late.append(request)
+                    later = self._late if fault is NetworkFault.AGAIN_LATER else self._held
+                    later.append(request)
                 return answer
             case NetworkFault.OVERTAKEN:
                 with self._lock:

@@ -56,7 +56,12 @@ def work(request: Request, caller: Signed) -> Response:
     """What the vendor wants from this instance now, and how its books stand."""
     served = served_by(request)
     wanted = _desk(served, caller).work()
-    said = wanted.model_copy(update={"ask_again_seconds": served.config.serve.poll_seconds})
+    said = wanted.model_copy(
+        update={
+            "ask_again_seconds": served.config.serve.poll_seconds,
+            "vendor_time": served.clock.now(),
+        }
+    )
     # Written once: handing it to FastAPI would have it validated and written again.
     return Response(said.model_dump_json(), media_type="application/json")
 

@@ -24,7 +24,8 @@ from lifecycle.wire.sealed_tokens import seal
 
 KEY_BYTES = 32
 ROTATION_GRACE = timedelta(days=1)
-"""How long the credential before is still good: the instance may not have had the answer."""
+"""How long the credential before is still good, at the least: the instance may not have had the
+answer. Until the new one is used it does not have it, be it offline for weeks."""
 SEEN_EVERY = timedelta(minutes=5)
 """An instance that asks every minute is noted this often: reading must not mean writing."""
 
@@ -100,7 +101,7 @@ def bearer(session: Session, credential_id: str, now: datetime) -> Bearer:
 
     Raises:
         Refused: ``credential_unknown``, ``credential_revoked``, also for one that was replaced
-            longer ago than ``ROTATION_GRACE``.
+            longer ago than ``ROTATION_GRACE`` by one that has been used since.
     """
     row = session.execute(_bearer_statement(), {"credential_id": credential_id}).first()
     if row is None:
@@ -110,10 +111,7 @@ def bearer(session: Session, credential_id: str, now: datetime) -> Bearer:
             "Enrol the instance with a new invitation: `pushcert instance init`.",
         )
     credential, slug, offboarded_at = row
-    replaced = credential.replaced_at
-    if credential.revoked_at is not None or (
-        replaced is not None and replaced + ROTATION_GRACE <= now
-    ):
+    if credential.revoked_at is not None or _has_had_its_day(session, credential, now):
         raise refuse(
             "credential_revoked",
             "The vendor has revoked this instance's credential.",
@@ -142,6 +140,19 @@ def _bearer_statement() -> Select[Any]:
     return found
 
 
+def _has_had_its_day(session: Session, credential: InstanceCredential, now: datetime) -> bool:
+    replaced = credential.replaced_at
+    if replaced is None or now < replaced + ROTATION_GRACE:
+        return False
+    successor_seen = select(InstanceCredential.id).where(
+        InstanceCredential.customer_id == credential.customer_id,
+        InstanceCredential.id != credential.id,
+        col(InstanceCredential.created_at) >= replaced,
+        col(InstanceCredential.seen_at).is_not(None),
+    )
+    return session.exec(successor_seen.limit(1)).first() is not None
+
+
 def note_seen(session: Session, credential_id: str, version: str | None, now: datetime) -> None:
     """Notes that the instance has asked, and with which pushcert."""
     credential = session.get_one(InstanceCredential, credential_id)
@@ -153,7 +164,8 @@ def note_seen(session: Session, credential_id: str, version: str | None, now: da
 def rotate(session: Session, credential_id: str, keys: NewKeys, *, at: datetime) -> str:
     """Puts new keys in the place of a credential's; gives the new credential's id.
 
-    The old one is good for another day. The same keys again change nothing.
+    The old one is good for another day, and until the new one is used. The same keys again
+    change nothing.
 
     Raises:
         Refused: ``credential_replaced``: others have taken its place already; or what

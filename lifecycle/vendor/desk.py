@@ -300,9 +300,18 @@ class Desk:
             record.received.state = store.REJECTED
             session.add(record.received)
         claim(session, customer, claims_of(certificate))
-        session.add(
-            certificate_row(customer, certificate, now, store.RECEIVED, store.key_of(renewal))
-        )
+        set_aside = session.exec(
+            select(Certificate).where(
+                Certificate.fingerprint == certificate.fingerprint,
+                Certificate.state == store.REJECTED,
+            )
+        ).first()
+        if set_aside is None:
+            row = certificate_row(customer, certificate, now, store.RECEIVED, store.key_of(renewal))
+        else:  # another upload took its place, and now it comes again
+            row = set_aside
+            row.state, row.renewal_id, row.recorded_at = store.RECEIVED, renewal.id, now
+        session.add(row)
         _unblock(renewal)
         customer.next_action_at = now
         session.add_all([renewal, customer])
@@ -333,8 +342,10 @@ class Desk:
                     conclude(session, customer, report, self._notices, now)
                 case Setback():
                     _set_back(session, customer, report, now)
-                case CheckWanted():
-                    order_isolation_check(session, customer, at=now)
+                case CheckWanted(after=after):
+                    latest = store.load(session, customer).latest
+                    if latest is None or latest.concluded_at == after:
+                        order_isolation_check(session, customer, at=now)
                 case CanarySeals():
                     canary_seals.keep(session, customer, report)
                 case Deployment():

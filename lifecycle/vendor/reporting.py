@@ -168,7 +168,8 @@ def next_step(
     targets: tuple[TargetRow, ...] = (),
 ) -> tuple[str, str]:
     """Who acts next for one customer, and what they do."""
-    why = not_received(session).get(store.key_of(record.customer))
+    key = store.key_of(record.customer)
+    why = not_received(session, key).get(key)
     details = replace(_details(record), undelivered=why, deployments=targets)
     acts, step = decide_next_step(record.facts, details, policy, at)
     return str(acts), step

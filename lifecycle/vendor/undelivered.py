@@ -75,10 +75,13 @@ def count_undelivered(session: Session, now: datetime) -> int:
     return len(failing(session)) + waiting
 
 
-def not_received(session: Session) -> dict[int, str]:
+def not_received(session: Session, customer_id: int | None = None) -> dict[int, str]:
     """Customers whose last request or reminder was given up, and why, by the customer's key.
 
     Only while the renewal is open: they have to act, and do not know it.
+
+    Args:
+        customer_id: asks about this one alone; None: about everybody.
     """
     newest = (
         select(func.max(OutboxMessage.id))
@@ -86,8 +89,12 @@ def not_received(session: Session) -> dict[int, str]:
         .where(col(OutboxMessage.kind).in_(URGES_CUSTOMER), col(Renewal.state).in_(OPEN_STATES))
         .group_by(col(OutboxMessage.renewal_id))
     )
+    given_up = select(OutboxMessage.customer_id, OutboxMessage.last_error)
+    if customer_id is not None:
+        newest = newest.where(OutboxMessage.customer_id == customer_id)
+        given_up = given_up.where(OutboxMessage.customer_id == customer_id)
     rows = session.exec(
-        select(OutboxMessage.customer_id, OutboxMessage.last_error).where(
+        given_up.where(
             col(OutboxMessage.given_up_at).is_not(None),
             _not_withdrawn(),
             col(OutboxMessage.id).in_(newest),

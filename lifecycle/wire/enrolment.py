@@ -54,6 +54,6 @@ class KeyChange(Message):
 
 
 class KeyReceipt(Message):
-    """The new keys are known; the old ones are good for another day."""
+    """The new keys are known; the old ones are good for another day, or until these are used."""
 
     credential_id: str

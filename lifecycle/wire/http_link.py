@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +32,7 @@ from lifecycle.wire.messages import (
 )
 from lifecycle.wire.problems import Problem, as_error
 from lifecycle.wire.signatures import RequestSigner
+from lifecycle.wire.vendors_time import VendorsTime
 
 M = TypeVar("M", bound=Message)
 MAX_ANSWER = 8 * 1024 * 1024
@@ -100,7 +100,8 @@ class HttpLink:
 
     Args:
         client: from ``open_client``; the caller closes it.
-        clock: the instance's; what the vendor says about the time corrects it.
+        clock: the instance's; what the vendor says about the time corrects it. Share a
+            ``VendorsTime`` between links, so that each need not learn it anew.
         signer: the instance's credential; None before it is enrolled.
         sleep: waits between attempts, seconds.
     """
@@ -113,18 +114,20 @@ class HttpLink:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
-        self._clock = clock
+        self._time = clock if isinstance(clock, VendorsTime) else VendorsTime(clock)
         self._signer = signer
         self._sleep = sleep
-        self._off = timedelta()
 
     def work(self) -> Work:
         """See ``VendorLink.work``."""
-        return _parsed(Work, self._ask("GET", "/v1/work"))
+        work = _parsed(Work, self._ask("GET", "/v1/work"))
+        if work.vendor_time is not None:
+            self._time.learn(work.vendor_time)
+        return work
 
     def submit_csr(self, submission: CsrSubmission) -> None:
         """See ``VendorLink.submit_csr``."""
-        self._ask("POST", "/v1/csr", submission.model_dump_json().encode())
+        _taken(self._ask("POST", "/v1/csr", submission.model_dump_json().encode()))
 
     def submit_certificate(self, submission: CertificateSubmission) -> CertificateReceipt:
         """See ``VendorLink.submit_certificate``."""
@@ -133,7 +136,7 @@ class HttpLink:
 
     def report(self, report: AnyReport) -> None:
         """See ``VendorLink.report``."""
-        self._ask("POST", "/v1/reports", _REPORT.dump_json(report))
+        _taken(self._ask("POST", "/v1/reports", _REPORT.dump_json(report)))
 
     def enrol(self, enrolment: Enrolment) -> EnrolmentReceipt:
         """Makes this the instance that the code was made for. Needs no credential.
@@ -155,7 +158,7 @@ class HttpLink:
             return answer.content
         said = _problem(answer)
         if said is not None and said.code == "clock_skew" and said.vendor_time is not None:
-            self._off = said.vendor_time - self._clock.now()
+            self._time.learn(said.vendor_time)
             answer = self._sent(method, path, body)
             if answer.is_success:
                 return answer.content
@@ -195,7 +198,7 @@ class HttpLink:
     def _send(self, method: str, path: str, body: bytes) -> httpx.Response:
         headers = {"Content-Type": "application/json"} if body else {}
         if self._signer is not None:
-            headers["Authorization"] = self._signer.sign(method, path, body, self._vendors_time())
+            headers["Authorization"] = self._signer.sign(method, path, body, self._time.now())
         with self._client.stream(method, path, content=body or None, headers=headers) as answer:
             content = bytearray()
             for part in answer.iter_bytes():
@@ -203,9 +206,6 @@ class HttpLink:
                 if len(content) > MAX_ANSWER:
                     raise httpx.ReadError("an endless answer")
         return httpx.Response(answer.status_code, headers=_kind(answer), content=bytes(content))
-
-    def _vendors_time(self) -> datetime:
-        return self._clock.now() + self._off
 
 
 def _may_pass(fault: BaseException) -> bool:
@@ -234,15 +234,26 @@ def _problem(answer: httpx.Response) -> Problem | None:
         return None
 
 
+def _taken(content: bytes) -> None:
+    """The server says nothing when it has taken something in; a captive portal has a page."""
+    if content:
+        raise _not_understood()
+
+
 def _parsed(kind: type[M], content: bytes) -> M:
     try:
         # A vendor's server that is newer may say more than is understood here.
         return kind.model_validate_json(content, extra="ignore")
     except ValidationError:
-        raise Unavailable(
-            "The vendor's server sent an answer that this pushcert does not understand.",
-            "Upgrade pushcert here or there: both ends must know the same messages.",
-        ) from None
+        raise _not_understood() from None
+
+
+def _not_understood() -> Unavailable:
+    return Unavailable(
+        "The vendor's server sent an answer that this pushcert does not understand.",
+        "See whether something on the way answers in its place; else upgrade pushcert here or"
+        " there: both ends must know the same messages.",
+    )
 
 
 def _cause(fault: httpx.TransportError) -> str:

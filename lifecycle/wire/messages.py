@@ -201,6 +201,7 @@ class Work(Message):
             canary tenant's vault is at hand, and while no canary tenant has sealed one.
         sealing: asked of a canary tenant's instance alone.
         ask_again_seconds: when to ask again, over the network; None: the vendor does not say.
+        vendor_time: what time it is at the vendor's, over the network.
     """
 
     csr: CsrOrder | None = None
@@ -211,6 +212,7 @@ class Work(Message):
     sealing: Sealing | None = None
     standing: Standing | None = None
     ask_again_seconds: int | None = None
+    vendor_time: AwareDatetime | None = None
 
 
 class CsrSubmission(Message):
@@ -292,10 +294,16 @@ class Setback(Message):
 class CheckWanted(Message):
     """A person at the instance wants its isolation checked now; ``work`` then has the order.
 
-    Without an active certificate nothing is ordered.
+    Without an active certificate nothing is ordered, and nothing once there is a newer verdict:
+    the message may come again, late, when the person has long had what they wanted.
+
+    Attributes:
+        after: when the last check was judged that the instance knows of (``verdict_at``); None:
+            none was.
     """
 
     kind: Literal["check_wanted"] = "check_wanted"
+    after: AwareDatetime | None = None
 
 
 class CanarySeal(Message):

@@ -23,7 +23,7 @@ from cli.renewal_dialogue import ASK_AGAIN, ASK_CANCEL, ASK_CERTIFICATE, ASK_TOP
 from lifecycle.lab.serve import Lab
 from lifecycle.pki.keys import generate_key
 
-SECONDS = 60
+SECONDS = 240
 """A bound for a busy machine, and nothing that is measured."""
 ACCOUNT = "push@acme.example"
 NEW_ACCOUNT = "mdm@acme.example"

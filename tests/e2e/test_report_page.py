@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+MILLISECONDS = 240_000
+"""A bound for a busy machine, and nothing that is measured."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -60,6 +64,7 @@ def opened(
         java_script_enabled=script,
         color_scheme="dark" if scheme == "dark" else "light",
     )
+    context.set_default_timeout(MILLISECONDS)
     page, seen = context.new_page(), Seen()
     page.on("request", lambda request: seen.requests.append(request.url))
     page.on("console", lambda message: seen.complaints.append(message.text))

@@ -122,6 +122,7 @@ ROWS: list[tuple[NetworkFault, tuple[object, ...], list[str]]] = [
     (NetworkFault.CUT_ANSWER, GONE, ["struck", "next"]),
     (NetworkFault.TWICE, (ANSWER,), ["struck", "struck", "next"]),
     (NetworkFault.AGAIN_LATER, (ANSWER,), ["struck", "next", "struck"]),
+    (NetworkFault.AGAIN_WHEN_TOLD, (ANSWER,), ["struck", "next"]),
     (NetworkFault.OVERTAKEN, GONE, ["next", "struck"]),
     (NetworkFault.ERROR, (502,), ["next"]),
     (NetworkFault.ERROR_AFTERWARDS, (500,), ["struck", "next"]),
@@ -160,12 +161,12 @@ def test_every_fault_has_a_row_above() -> None:
 def test_what_is_still_under_way_arrives_when_it_is_told_to(
     tap: Tap, client: httpx.Client, server: Server
 ) -> None:
-    tap.faults.queue(None, NetworkFault.OVERTAKEN)
+    tap.faults.queue(NetworkFault.AGAIN_WHEN_TOLD, NetworkFault.OVERTAKEN)
     assert said(client, "first") == ANSWER
     assert said(client, "late") in GONE
     assert server.got == ["first"]
     tap.deliver_late()
-    assert server.got == ["first", "late"]
+    assert server.got == ["first", "late", "first"]
 
 
 def test_a_server_that_is_gone_is_a_broken_connection(

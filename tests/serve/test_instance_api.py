@@ -121,11 +121,13 @@ def test_an_instance_is_told_how_often_to_ask(build_vendor: BuildVendor) -> None
 
 def test_an_instance_whose_clock_is_a_day_off_is_served(vendor: Vendor) -> None:
     from lifecycle.lab.clock import LabClock
+    from lifecycle.wire.vendors_time import VendorsTime
 
     alone = vendor.enrolled("acme")
     for off in (timedelta(days=1), timedelta(days=-1)):
-        alone.clock = LabClock(vendor.clock.now() + off)
+        alone.clock = VendorsTime(LabClock(vendor.clock.now() + off))
         assert alone.work().standing is not None
+        assert alone.clock.now() == vendor.clock.now(), "the vendor's time counts"
 
 
 def test_an_answer_of_a_newer_vendor_is_understood(vendor: Vendor) -> None:
