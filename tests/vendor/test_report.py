@@ -263,7 +263,6 @@ def test_no_cell_of_the_csv_is_a_formula(name: str) -> None:
     assert line["name"] == f"'{name}"
 
 
-@settings(deadline=None)
 @given(name=st.text(max_size=40), email=st.text(max_size=40))
 @example(name="", email="\r")
 @example(name="'=", email="'")
