@@ -252,8 +252,9 @@ def acme(ops: Ops) -> Ops:
     return ops
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Not for the session: two of playwright's loops in one process do not get along."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         pytest.skip("chromium is not installed")
