@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -25,6 +25,15 @@ from lifecycle.setup_page.lookout import Lookout
 
 KEPT = 16
 """How many deeds are remembered; of older ones the vault and the vendor's books tell enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsent:
+    """A file that waits for the vendor."""
+
+    attempt: Attempt
+    data: bytes = field(repr=False)
+    accept_new_topic: str | None
 
 
 class Attendant:
@@ -54,7 +63,7 @@ class Attendant:
         self._attempts: OrderedDict[str, Attempt] = OrderedDict()
         self._certificates: dict[str, bytes] = {}
         self._deeds: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._unsent: tuple[Attempt, Callable[[], None]] | None = None
+        self._unsent: _Unsent | None = None
         self._thread = threading.Thread(target=self._serve, name="setup-deeds", daemon=True)
         self._thread.start()
 
@@ -126,18 +135,24 @@ class Attendant:
 
     def _serve(self) -> None:
         while True:
-            waiting, self._unsent = self._unsent, None
+            waiting = self._unsent
             try:
                 deed = self._deeds.get(timeout=None if waiting is None else self._retry)
             except queue.Empty:
-                if waiting is not None:
-                    self._carry_out(*waiting)
-                continue
+                deed = None if waiting is None else self._sending(waiting)
+            else:
+                if deed is not None and waiting is not None:
+                    self._forget(waiting.attempt)  # what a person does now takes its place
             if deed is None:
                 return
-            if waiting is not None:
-                self._forget(waiting[0])  # what a person does now takes its place
+            self._unsent = None
             deed()
+
+    def _sending(self, waiting: _Unsent) -> Callable[[], None]:
+        def send() -> None:
+            self._upload(waiting.attempt, waiting.data, waiting.accept_new_topic)
+
+        return lambda: self._carry_out(waiting.attempt, send)
 
     def _carry_out(self, attempt: Attempt, deed: Callable[[], None]) -> None:
         try:
@@ -186,7 +201,7 @@ class Attendant:
         self._show(replace(attempt, stage=Stage.UNSENT))
         # A private key that was pasted into the file is not kept waiting with it.
         kept = data if upload is None else _certificates_in(upload)
-        self._unsent = attempt, lambda: self._upload(attempt, kept, topic)
+        self._unsent = _Unsent(attempt, kept, topic)
 
     def _step(self, attempt: Attempt) -> None:
         def step(attempt: Attempt, agent: Agent) -> None:

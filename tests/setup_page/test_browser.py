@@ -358,18 +358,34 @@ def test_a_file_that_was_chosen_is_not_lost_when_the_page_looks(
     assert page.evaluate("document.getElementById('certificate').files.length") == 1
 
 
-def test_a_second_click_does_not_send_the_file_twice(
+def test_while_a_file_is_sent_the_button_says_so_and_sends_no_other(
     acme: Acme, serve: Serve, opened: Open
 ) -> None:
     page, _ = opened(serve(acme))
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.method))
-    page.set_input_files(
-        "#certificate", {"name": FILE_NAME, "mimeType": "text/plain", "buffer": b"nothing"}
+    page.evaluate(
+        """addEventListener("submit", (event) => {
+             const button = event.target.querySelector("button");
+             const live = document.getElementById("live");
+             sessionStorage.said = [button.disabled, button.textContent, live.textContent].join();
+           })"""
     )
-    page.dblclick("#upload button")
+    bring(page, b"nothing")
     page.wait_for_selector("#found")
-    assert sent.count("POST") == 1
+    said = "The file is being uploaded …"
+    assert page.evaluate("sessionStorage.said") == f"true,{said},{said}"
+
+
+def test_a_file_of_many_megabytes_gets_the_pages_answer_and_not_the_browsers(
+    unchanged: Acme, serve: Serve, opened: Open, tmp_path: Path
+) -> None:
+    film = tmp_path / "holidays.mov"
+    film.write_bytes(b"\0" * 30 * 2**20)
+    page, seen = opened(serve(unchanged))
+    page.set_input_files("#certificate", film)
+    page.click("#upload button")
+    page.wait_for_selector("#found")
+    assert "far too large" in page.inner_text("#found")
+    assert [c for c in seen.complaints if "422" not in c] == []
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,7 @@
   // Sending: once, and with a word about it.
   main.addEventListener("submit", (event) => {
     const button = event.target.querySelector("button");
-    if (!button || button.disabled) return event.preventDefault();
-    button.disabled = true;
+    if (button) button.disabled = true;
     if (event.target.id === "upload") {
       button.textContent = main.dataset.sending;
       live.textContent = main.dataset.sending;
