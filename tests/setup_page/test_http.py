@@ -11,11 +11,13 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
+from lifecycle.language.dates import written_day
 from lifecycle.pki.upload import MAX_UPLOAD_BYTES
 from lifecycle.setup_page.app import VISITOR_COOKIE, setup_page
 from lifecycle.setup_page.choice import choose_language
 from lifecycle.setup_page.forms import MAX_BODY
 from lifecycle.setup_page.guard import Doorkeeper
+from lifecycle.vendor.plan import opens_at
 from tests.e2e.test_bad_files import UPLOAD_NAMES, UPLOADS
 from tests.setup_page.conftest import FILE_NAME, Acme, running
 
@@ -109,6 +111,15 @@ class TestAnswers:
         assert first["main"] is not None
         assert again["main"] is None
         assert again["version"] == first["version"]
+
+
+def test_the_day_on_which_the_next_renewal_begins_is_the_planners(settled: Acme) -> None:
+    with setup_page(settled, patience=30.0) as app, running(app) as url:
+        page = httpx.get(url + "/?lang=de", trust_env=False, timeout=60).text
+    active = settled.stage.record("acme").facts.active
+    assert active is not None
+    begins = opens_at(active, "acme", settled.stage.embedded.policy)
+    assert f"Die Erneuerung beginnt am {written_day(begins, 'de')}" in page
 
 
 class TestVault:
