@@ -21,9 +21,17 @@ from pathlib import Path
 
 ALLOW = 0x7FFF0000
 ERRNO = 0x00050000
-EQUAL = 4
+EQUAL, MASKED_EQUAL = 4, 7
 FAMILIES = 46
-PR_SET_NO_NEW_PRIVS, PR_SET_MDWE, REFUSE_EXEC_GAIN = 38, 65, 1
+PROT_WRITE, PROT_EXEC, SHM_EXEC = 2, 4, 0o100000
+PR_SET_NO_NEW_PRIVS = 38
+CODE_MADE_AT_RUN_TIME = (
+    ("mmap", PROT_WRITE | PROT_EXEC),
+    ("mprotect", PROT_EXEC),
+    ("pkey_mprotect", PROT_EXEC),
+    ("shmat", SHM_EXEC),
+)
+"""What ``MemoryDenyWriteExecute`` forbids: the call, and the bits of its third argument."""
 
 
 class Comparison(ctypes.Structure):
@@ -68,6 +76,29 @@ def allowed_calls(unit: Path) -> set[str]:
     return left
 
 
+class Filter:
+    """A seccomp filter that is being made."""
+
+    def __init__(self, otherwise: int) -> None:
+        self._library = ctypes.CDLL("libseccomp.so.2")
+        self._library.seccomp_init.restype = ctypes.c_void_p
+        self._rules = ctypes.c_void_p(self._library.seccomp_init(otherwise))
+
+    def add(self, action: int, call: str, *where: Comparison) -> None:
+        number = self._library.seccomp_syscall_resolve_name(call.encode())
+        if number < 0:
+            return  # another architecture's
+        given = (Comparison * len(where))(*where)
+        _must(
+            self._library.seccomp_rule_add_array(
+                self._rules, ctypes.c_uint32(action), number, len(where), given
+            )
+        )
+
+    def load(self) -> None:
+        _must(self._library.seccomp_load(self._rules))
+
+
 def confine(unit: Path) -> None:
     """Puts this process, and all that it starts, under the unit's rules; for good."""
     calls = allowed_calls(unit)
@@ -76,36 +107,24 @@ def confine(unit: Path) -> None:
         for line in settings(unit, "RestrictAddressFamilies")
         for name in line.split()
     ]
-    library = ctypes.CDLL("libseccomp.so.2")
-    library.seccomp_init.restype = ctypes.c_void_p
-    rules = ctypes.c_void_p(library.seccomp_init(ERRNO | errno.EPERM))
-
-    def rule(action: int, name: str, *where: Comparison) -> None:
-        number = library.seccomp_syscall_resolve_name(name.encode())
-        if number < 0:
-            return  # another architecture's
-        given = (Comparison * len(where))(*where)
-        done = library.seccomp_rule_add_array(
-            rules, ctypes.c_uint32(action), number, len(where), given
-        )
-        if done != 0:
-            raise OSError(-done, f"no rule can be made for {name}")
-
-    for name in sorted(calls - {"socket"}):
-        rule(ALLOW, name)
+    _must(ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if settings(unit, "MemoryDenyWriteExecute") == ["yes"]:
+        code = Filter(ALLOW)
+        for call, bits in CODE_MADE_AT_RUN_TIME:
+            code.add(ERRNO | errno.EPERM, call, Comparison(2, MASKED_EQUAL, bits, bits))
+        code.load()
+    rules = Filter(ERRNO | errno.EPERM)
+    for call in sorted(calls - {"socket"}):
+        rules.add(ALLOW, call)
     for family in range(FAMILIES):
         action = ALLOW if family in families else ERRNO | errno.EAFNOSUPPORT
-        rule(action, "socket", Comparison(0, EQUAL, family, 0))
-    process = ctypes.CDLL(None, use_errno=True)
-    if settings(unit, "MemoryDenyWriteExecute") == ["yes"]:
-        _must(process.prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0))
-    _must(process.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _must(library.seccomp_load(rules))
+        rules.add(action, "socket", Comparison(0, EQUAL, family, 0))
+    rules.load()
 
 
 def _must(done: int) -> None:
     if done != 0:
-        raise OSError(ctypes.get_errno() or -done, "the kernel does not take the unit's rules")
+        raise OSError(-done, "the kernel does not take the unit's rules")
 
 
 if __name__ == "__main__":
