@@ -49,7 +49,13 @@ class Reader:
         }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {name: value for name, value in os.environ.items() if "PUSHCERT" not in name}
-        self._environment = {**kept, "HOME": str(home), "PATH": path, "NO_COLOR": "1"}
+        self._environment = {
+            **kept,
+            "HOME": str(home),
+            "PATH": path,
+            "NO_COLOR": "1",
+            "PASS": "a word",
+        }
         self._brings: dict[str, Callable[[], bytes]] = {
             "mdm.cer": self._as_apple_gave_it,
             "mdm.key": self._signing_key.read_bytes,
