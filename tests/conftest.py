@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from lifecycle.errors import Finding
 
@@ -24,6 +25,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def the_log_as_it_comes() -> Generator[None]:
+    """What one test sets up for its process's log is not there for the next."""
+    yield
+    structlog.reset_defaults()
 
 
 FOREIGN = frozenset({"openssl", "node", "keytool"})
