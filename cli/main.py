@@ -11,6 +11,7 @@ import atexit
 import gc
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,15 @@ LONG_RUNNING = frozenset({"instance", "lab", "run", "serve", "verify"})
 """Commands that may run for hours; their garbage is collected as usual."""
 
 
+@cache
+def _commands_of(module: str) -> dict[str, Any]:
+    # Once in a process: registering adds to groups that the module keeps, and one that is called
+    # many times in a process (a test, a library's user) would carry every command many times.
+    part = typer.Typer(rich_markup_mode=None)
+    import_module(module).register(part)
+    return dict(typer.main.get_group(part).commands)
+
+
 class LazyCommands(Mapping[str, Any]):
     """The commands by name; a command's module is imported when the command is asked for."""
 
@@ -73,16 +83,10 @@ class LazyCommands(Mapping[str, Any]):
         self._module = {
             name: module for group in COMMANDS.values() for name, (module, _) in group.items()
         }
-        self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         """The command. Raises ``KeyError``."""
-        module = self._module[name]
-        if name not in self._loaded:
-            part = typer.Typer(rich_markup_mode=None)
-            import_module(module).register(part)
-            self._loaded |= typer.main.get_group(part).commands
-        return self._loaded[name]
+        return _commands_of(self._module[name])[name]
 
     def __iter__(self) -> Iterator[str]:
         """The names, as the overview has them."""

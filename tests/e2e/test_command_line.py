@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from cli.main import LazyCommands, app
 from lifecycle.lab.mailbox import Mailbox
 from lifecycle.lab.serve import Lab
 
@@ -354,6 +354,10 @@ def test_exit_codes_for_usage_and_for_a_missing_configuration(tmp_path: Path) ->
     missing = runner.invoke(app, ["--config", str(tmp_path / "none.toml"), "report"])
     assert missing.exit_code == 3
     assert "pushcert init" in missing.stderr
+
+
+def test_the_commands_are_put_together_once_in_a_process_however_many_are_called() -> None:
+    assert LazyCommands()["customer"] is LazyCommands()["customer"]
 
 
 def test_a_database_that_was_not_migrated_is_refused(tmp_path: Path) -> None:
