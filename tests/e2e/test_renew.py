@@ -53,6 +53,16 @@ class Desk:
             stdin=subprocess.DEVNULL,
         )
 
+    def quickly(self, *arguments: str) -> str:
+        """A command that the test is not about, in this process; gives what it prints."""
+        done = CliRunner().invoke(app, [*self.command[2:], *arguments], env=self.environment)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    @property
+    def shown(self) -> Any:
+        return json.loads(self.quickly("customer", "show", "acme", "--json"))
+
     def json(self, *arguments: str) -> Any:
         done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stderr
@@ -87,7 +97,7 @@ class Desk:
 
     @property
     def serial(self) -> str:
-        return str(self.json("customer", "show", "acme")["certificate"]["serial"])
+        return str(self.shown["certificate"]["serial"])
 
     def renew_at_portal(self) -> bytes:
         return self.lab.portal.renew(ACCOUNT, self.request(), self.serial)
@@ -101,11 +111,7 @@ class Desk:
         return path
 
     def open_renewals(self) -> int:
-        return sum(
-            1
-            for past in self.json("customer", "show", "acme")["history"]
-            if past["ended_at"] is None
-        )
+        return sum(1 for past in self.shown["history"] if past["ended_at"] is None)
 
 
 @pytest.fixture
@@ -128,8 +134,8 @@ backoff_seconds = 0.01
         )
         made = Desk(directory, downloads, lab)
         signing = about["signing_certificate"], about["signing_key"]
-        made.run("signer", "import", "--certificate", signing[0], "--key", signing[1])
-        made.run(
+        made.quickly("signer", "import", "--certificate", signing[0], "--key", signing[1])
+        made.quickly(
             *("customer", "add", "acme", "--name", "Acme", "--email", "it@acme.example"),
             *("--apple-account", ACCOUNT),
         )
@@ -139,13 +145,13 @@ backoff_seconds = 0.01
 @pytest.fixture
 def customer(desk: Desk) -> Desk:
     """Acme, with a certificate and two enrolled devices."""
-    assert desk.run("renew", "acme", "--no-input", "--request-out", FILE).returncode == 0
+    file = desk.downloads / FILE
+    desk.quickly("renew", "acme", "--no-input", "--request-out", str(file))
     first = desk.download(desk.create_at_portal(), "first.pem")
-    done = desk.run("upload", "acme", str(first))
-    assert done.returncode == 0, done.stderr
+    desk.quickly("upload", "acme", str(first))
     first.unlink()
-    (desk.downloads / FILE).unlink()
-    topic = desk.json("customer", "show", "acme")["certificate"]["topic"]
+    file.unlink()
+    topic = desk.shown["certificate"]["topic"]
     for number in range(2):
         message = {
             "MessageType": "TokenUpdate",
@@ -154,10 +160,9 @@ def customer(desk: Desk) -> Desk:
             "Topic": topic,
             "UDID": f"UDID-{number}",
         }
-        file = desk.downloads / "device.plist"
-        file.write_bytes(plistlib.dumps(message))
-        done = desk.run("instance", "device", "import", str(file), "--customer", "acme")
-        assert done.returncode == 0, done.stderr
+        update = desk.downloads / "device.plist"
+        update.write_bytes(plistlib.dumps(message))
+        desk.quickly("instance", "device", "import", str(update), "--customer", "acme")
     return desk
 
 
@@ -262,7 +267,7 @@ def test_a_new_topic_that_was_typed_is_still_refused_in_a_renewal_that_is_not_fo
 
 
 def test_an_accepted_topic_that_is_the_old_one_is_no_change_in_the_log(customer: Desk) -> None:
-    topic = customer.json("customer", "show", "acme")["certificate"]["topic"]
+    topic = customer.shown["certificate"]["topic"]
     assert customer.run("renew", "acme", "--request-out", FILE).returncode == 0
     path = customer.download(customer.renew_at_portal())
     assert customer.run("upload", "acme", str(path), "--accept-new-topic", topic).returncode == 0
@@ -354,7 +359,7 @@ def test_stopped_at_a_question_it_goes_on_where_it_stood(
 
 
 def test_another_apple_account_is_the_one_way_to_another_topic(customer: Desk) -> None:
-    old = customer.json("customer", "show", "acme")["certificate"]["topic"]
+    old = customer.shown["certificate"]["topic"]
     talk = customer.talk("--reason", "apple_account_changed", "--apple-account", NEW_ACCOUNT)
     talk.expect(f"sign in as {NEW_ACCOUNT}")
     talk.expect("and press Create a Certificate")
@@ -372,7 +377,7 @@ def test_another_apple_account_is_the_one_way_to_another_topic(customer: Desk) -
     talk.sendline(topic)
     talk.expect("No renewal of acme is open")
     assert ended(talk) == 0
-    shown = customer.json("customer", "show", "acme")
+    shown = customer.shown
     assert shown["certificate"]["topic"] == topic != old
     assert shown["apple_account"] == NEW_ACCOUNT
     (entry,) = [
