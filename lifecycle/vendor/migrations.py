@@ -80,6 +80,13 @@ def upgrade(url: str, revision: str = "head") -> None:
     _migrate(url, lambda config: command.upgrade(config, revision))
 
 
+def upgrade_within(connection: Connection) -> None:
+    """Carries out the migrations up to ``HEAD`` in the caller's transaction."""
+    from alembic import command
+
+    command.upgrade(alembic_config(connection), HEAD)
+
+
 def downgrade(url: str, revision: str) -> None:
     """Takes migrations back to ``revision``; ``base`` takes back all."""
     from alembic import command
