@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -163,6 +164,17 @@ def test_the_vendors_backup_holds_nothing_of_a_vault_and_no_key_unless_asked(
     assert secrets
     assert Search(secrets).in_files([parts]) == []
     assert Search(secrets).in_bytes("the archive", archive.read_bytes()) == []
+
+
+def test_age_itself_opens_a_backup_and_what_is_in_it_is_a_database(
+    world: World, archive: Path, tmp_path: Path
+) -> None:
+    """As docs/backup.md says: with age's own program (not the library we use), and tar."""
+    plain = subprocess.run(
+        ["age", "-d", "-i", str(world.key), str(archive)], capture_output=True, check=True
+    ).stdout
+    subprocess.run(["tar", "xz", "-C", str(tmp_path)], input=plain, check=True)
+    assert rows(tmp_path / "registry.sqlite") == rows(world.vendor.directory / "vendor.sqlite")
 
 
 def test_json_says_everything_in_one_document(world: World, tmp_path: Path) -> None:
