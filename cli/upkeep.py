@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from lifecycle.errors import AttentionNeeded
 from lifecycle.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lifecycle.diagnosis import Diagnosis
 
 
@@ -85,27 +87,33 @@ def doctor(
         for one in diagnose(embedded, embedded.clock.now(), network=not offline):
             found.append(one)
             if not as_json:
-                _print_diagnosis(one)  # at once: what is to be reached may take its time
+                print_diagnosis(one)  # at once: what is to be reached may take its time
     if as_json:
-        print_json(
-            [
-                {
-                    "what": d.what,
-                    "well": d.well,
-                    "notice": d.notice,
-                    "message": d.message,
-                    "remedy": d.remedy,
-                }
-                for d in found
-            ]
-        )
+        print_json([as_document(one) for one in found])
+    require_health(found)
+
+
+def require_health(found: Sequence[Diagnosis]) -> None:
+    """Raises ``AttentionNeeded`` where a diagnosis is not well."""
     bad = sum(not d.well for d in found)
     if bad:
         verb = "needs" if bad == 1 else "need"
         raise AttentionNeeded(f"{bad} of {counted(len(found), 'check')} {verb} attention.")
 
 
-def _print_diagnosis(one: Diagnosis) -> None:
+def as_document(one: Diagnosis) -> dict[str, Any]:
+    """A diagnosis, for ``--json``."""
+    return {
+        "what": one.what,
+        "well": one.well,
+        "notice": one.notice,
+        "message": one.message,
+        "remedy": one.remedy,
+    }
+
+
+def print_diagnosis(one: Diagnosis) -> None:
+    """A diagnosis, as a line for people."""
     from rich.text import Text
 
     mark = Text("BAD ", style="bold red")

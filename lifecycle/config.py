@@ -212,6 +212,26 @@ class VaultSection(Section):
     passphrase: Secret = None
 
 
+class BackupSection(Section):
+    """Who can open a backup: whoever knows the passphrase, or has a recipient's identity."""
+
+    passphrase: Secret = None
+    recipients: tuple[str, ...] = ()
+
+    @field_validator("recipients")
+    @classmethod
+    def _are_public(cls, recipients: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(recipient.startswith("age1") for recipient in recipients):
+            raise ValueError("a recipient is the public key that age-keygen shows: age1...")
+        return recipients
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if self.passphrase is not None and self.recipients:
+            raise ValueError("a backup is for recipients, or under a passphrase, not both")
+        return self
+
+
 class RunSection(Section):
     """The scheduler."""
 
@@ -308,6 +328,7 @@ class Config(Section):
     digest: DigestSection = DigestSection()
     notify: dict[str, ChannelSection] = Field(default_factory=dict)
     vault: VaultSection = VaultSection()
+    backup: BackupSection = BackupSection()
     run: RunSection = RunSection()
     serve: ServeSection = ServeSection()
     oidc: OidcSection = OidcSection()

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lifecycle.config import Config
+from lifecycle.disk import naming_disk_trouble
 from lifecycle.errors import refuse
 
 RUN_LOCK = "run.lock"
@@ -46,7 +47,8 @@ def one_sender(config: Config) -> Iterator[bool]:
     """Lets one process send at a time; gives False where another one goes on for too long."""
     lock = _lock(config.base / SENDER_LOCK, SENDER_WAITS_SECONDS)
     try:
-        lock.acquire()
+        with naming_disk_trouble(f"The lock {lock.lock_file}"):
+            lock.acquire()
     except Timeout:
         yield False
         return
@@ -71,7 +73,8 @@ def one_run(config: Config) -> Iterator[None]:
 def _held(path: Path, timeout: float) -> Iterator[None]:
     lock = _lock(path, timeout)
     try:
-        lock.acquire()
+        with naming_disk_trouble(f"The lock {path}"):
+            lock.acquire()
     except Timeout:
         raise refuse(
             "already_running",

@@ -103,7 +103,7 @@ class VendorSide:
 
     def write_digest(self) -> None:
         """Writes the day's digest into the outbox, once its hour has come."""
-        schedule = self._digest_schedule()
+        schedule = self.digest_schedule
         if schedule is not None:
             from lifecycle.vendor.digest import write_digest
 
@@ -120,10 +120,12 @@ class VendorSide:
             self.notices,
             self.clock.now(),
             quiet=configured_quiet_hours(self.config),
-            digest=self._digest_schedule(),
+            digest=self.digest_schedule,
         )
 
-    def _digest_schedule(self) -> DigestSchedule | None:
+    @property
+    def digest_schedule(self) -> DigestSchedule | None:
+        """When the day's digest is due; None where there is none."""
         if not self.config.digest.enabled:
             return None
         from zoneinfo import ZoneInfo

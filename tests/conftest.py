@@ -34,7 +34,7 @@ def the_log_as_it_comes() -> Generator[None]:
     structlog.reset_defaults()
 
 
-FOREIGN = frozenset({"openssl", "node", "keytool"})
+FOREIGN = frozenset({"age", "openssl", "node", "keytool"})
 
 
 @pytest.hookimpl(wrapper=True)

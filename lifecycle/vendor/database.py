@@ -15,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from lifecycle.boundary import Unobserved, WriteObserver
+from lifecycle.disk import disk_trouble
 from lifecycle.errors import Unavailable
 
 BUSY_TIMEOUT_MS = 30_000
@@ -84,7 +85,7 @@ class Database:
 
 def _unavailable(error: OperationalError) -> Unavailable:
     # The driver's own sentence only: SQLAlchemy's text would carry the statement's values.
-    return Unavailable(
+    return disk_trouble(error.orig, "The vendor database") or Unavailable(
         f"The vendor database cannot be used just now ({error.orig}).",
         "Check that it is running, reachable and writable, and try again.",
     )

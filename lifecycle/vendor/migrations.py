@@ -14,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, event, func, inspect, select, te
 from sqlalchemy.exc import OperationalError
 
 import lifecycle
+from lifecycle.disk import disk_trouble
 from lifecycle.errors import InternalFault, Unavailable, refuse
 from lifecycle.vendor.database import Database
 
@@ -42,7 +43,7 @@ def current_revision(engine: Engine) -> str | None:
             found = connection.execute(text("SELECT version_num FROM alembic_version")).first()
             return None if found is None else str(found[0])
     except OperationalError as error:
-        raise Unavailable(
+        raise disk_trouble(error.orig, "The vendor database") or Unavailable(
             f"The vendor database cannot be used just now ({error.orig}).",
             "Check that it is running, reachable and writable, and try again.",
         ) from None
@@ -78,6 +79,13 @@ def upgrade(url: str, revision: str = "head") -> None:
     from alembic import command
 
     _migrate(url, lambda config: command.upgrade(config, revision))
+
+
+def upgrade_within(connection: Connection) -> None:
+    """Carries out the migrations up to ``HEAD`` in the caller's transaction."""
+    from alembic import command
+
+    command.upgrade(alembic_config(connection), HEAD)
 
 
 def downgrade(url: str, revision: str) -> None:

@@ -53,6 +53,7 @@ here a message that is out of date is withdrawn, and one that is not is better l
 a mail server that is down for a week must not cost anybody the reminder of that week."""
 
 BOUNDARY = "mail.sent"
+_A_MOMENT = timedelta(microseconds=1)
 
 _URGES_OPS = frozenset({Kind.OPS_REMINDER})
 _ABOUT_SIGNER = frozenset({Kind.SIGNER_EXPIRY})
@@ -240,9 +241,17 @@ class _Run:
             session.add(row)
             self.summary.held += 1
             return None
-        if row.channel != MAIL:
-            return self._to_chat(session, row)
-        return self._to_addresses(row, customer, renewal)
+        hand_over = (
+            self._to_addresses(row, customer, renewal)
+            if row.channel == MAIL
+            else self._to_chat(session, row)
+        )
+        if hand_over is not None:
+            # Where nothing can be written nothing may be sent: it could not be marked, and would
+            # be sent again at every look. So the row is written first, and stays as due as it was.
+            row.next_attempt_at = self.now - _A_MOMENT
+            session.add(row)
+        return hand_over
 
     def _to_chat(
         self, session: Session, row: OutboxMessage

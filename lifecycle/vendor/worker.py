@@ -266,7 +266,15 @@ class Worker:
             case AskForProbes():
                 order_isolation_check(session, customer, at=now)
             case Deliver() | Remind():
-                tell(session, self._notices, record, action, now, actor=ACTOR)
+                tell(
+                    session,
+                    self._notices,
+                    record,
+                    action,
+                    now,
+                    policy=self._policy,
+                    actor=ACTOR,
+                )
             case Block(code, message) if renewal is not None:
                 block(session, renewal, code, message, now)
                 _audit(session, customer, "renewal_blocked", now, renewal, code=code)
