@@ -70,7 +70,7 @@ def parse_source(text: str) -> PassphraseSource:
             case "env":
                 return FromEnvironment(rest)
             case "file":
-                return FromFile(_credential(rest) or Path(rest).expanduser())
+                return FromFile(_credential(rest) or _from_home(rest))
             case "command":
                 return FromCommand(rest)
     raise refuse(
@@ -86,6 +86,14 @@ def _credential(path: str) -> Path | None:
     name = path.removeprefix(f"${CREDENTIALS}/")
     folder = os.environ.get(CREDENTIALS)
     return None if name == path or folder is None else Path(folder) / name
+
+
+def _from_home(path: str) -> Path:
+    """``~`` is the user's folder; for a user that there is not it stays, and the file is missing."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def resolve(source: PassphraseSource | None) -> bytes | None:
@@ -150,10 +158,11 @@ def _file(path: Path) -> bytes:
                     f"chmod 0600 {shlex.quote(str(path))}",
                 )
             return file.read(MAX_PASSPHRASE_BYTES + 3)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else "there is no such path"
         raise refuse(
             "passphrase_missing",
-            f"The passphrase file {path} cannot be read ({error.strerror}).",
+            f"The passphrase file {path} cannot be read ({why}).",
             "Create it with mode 0600, or name the right file.",
         ) from None
 

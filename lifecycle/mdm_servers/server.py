@@ -164,7 +164,7 @@ class MdmServer:
                 status, data = response.status_code, _limited(response)
         except httpx.HTTPError as error:
             raise self._down(error) from None
-        answer = _answer(status, data, secret)
+        answer = read_answer(status, data, secret)
         self._require_use(answer)
         return answer
 
@@ -255,9 +255,9 @@ def instant(text: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # OverflowError: before the year 1 in UTC, or after 9999
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _limited(response: httpx.Response) -> bytes:
@@ -269,7 +269,14 @@ def _limited(response: httpx.Response) -> bytes:
     return data
 
 
-def _answer(status: int, data: bytes, secret: bytes) -> Answer:
+def read_answer(status: int, data: bytes, secret: bytes) -> Answer:
+    """An answer, taken apart.
+
+    Args:
+        status: of HTTP.
+        data: the body.
+        secret: what was sent and must not be quoted.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

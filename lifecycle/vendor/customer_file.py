@@ -72,14 +72,7 @@ def _read_csv(text: str) -> list[Row]:
         _require_columns(header, "The header line")
         reader.fieldnames = header
         given = frozenset(header)
-        return [
-            _row(
-                reader.line_num,
-                {k: None if v is None else as_it_was(v) for k, v in values.items()},
-                given,
-            )
-            for values in reader
-        ]
+        return [_row(reader.line_num, _cells(values, reader.line_num), given) for values in reader]
     except csv.Error as error:
         raise refuse(
             "csv_malformed",
@@ -88,8 +81,14 @@ def _read_csv(text: str) -> list[Row]:
         ) from None
 
 
-def _cells(values: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: as_it_was(text) for name, text in values.items() if text is not None}
+def _cells(values: Mapping[str | None, Any], line: int) -> dict[str, str | None]:
+    if None in values:  # where DictReader puts the values that have no column
+        raise refuse(
+            "csv_row_too_long",
+            f"Line {line} has more values than the header line has columns.",
+            "Put a value with a comma in it into double quotes.",
+        )
+    return {str(k): None if v is None else as_it_was(v) for k, v in values.items()}
 
 
 def _read_json(text: str) -> list[Row]:
@@ -110,8 +109,25 @@ def _read_json(text: str) -> list[Row]:
     rows = []
     for number, one in enumerate(document, 1):
         _require_columns(list(one), f"Entry {number}")
-        rows.append(_row(number, one, frozenset(one)))
+        row = _row(number, one, frozenset(one))
+        _require_text(row, number)
+        rows.append(row)
     return rows
+
+
+def _require_text(row: Row, number: int) -> None:
+    """JSON can spell half of a surrogate pair, which no database and no mail has a form for."""
+    try:
+        "".join(
+            "".join(value) if isinstance(value, tuple) else value
+            for value in (getattr(row, name) for name in COLUMNS)
+        ).encode()
+    except UnicodeEncodeError:
+        raise refuse(
+            "json_not_text",
+            f"Entry {number} has characters that are none: half of a surrogate pair.",
+            "Write the file again as UTF-8.",
+        ) from None
 
 
 def _require_columns(names: list[str], what: str) -> None:

@@ -6,6 +6,7 @@ so that a new key is known at once.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -194,11 +195,20 @@ class Provider:
         if self._read_at is None or not timedelta() <= now - self._read_at < KEPT:
             url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
             with self._client() as client:
-                found = self._document(self._asked(lambda: client.get(url)))
-            if found.get("issuer") != self.issuer:
-                raise self._no_use("it calls itself by another name than oidc.issuer")
+                found = self.discovered(self._asked(lambda: client.get(url)))
             self._metadata, self._read_at = found, now
         return self._metadata
+
+    def discovered(self, answer: httpx.Response) -> dict[str, Any]:
+        """What the provider says of itself (OpenID Connect Discovery, 4.3).
+
+        Raises:
+            Unavailable: it is not that, or somebody else's.
+        """
+        found = self._document(answer)
+        if found.get("issuer") != self.issuer:
+            raise self._no_use("it calls itself by another name than oidc.issuer")
+        return found
 
     def _client(self) -> httpx.Client:
         return httpx.Client(verify=self.tls, timeout=TIMEOUT_SECONDS, trust_env=True)
@@ -211,11 +221,8 @@ class Provider:
             raise self._no_use("it does not answer") from None
 
     def _document(self, answer: httpx.Response) -> dict[str, Any]:
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
+        found = read_document(answer.content)
+        if found is None:
             raise self._no_use("what it answers is not what OpenID Connect wants")
         return found
 
@@ -231,6 +238,15 @@ class Provider:
             f"The sign-in at {self.issuer} cannot be used: {why}.",
             "Begin again at the sign-in page; if it stays, tell whoever keeps the provider.",
         )
+
+
+def read_document(data: bytes) -> dict[str, Any] | None:
+    """The JSON object in an answer; None if there is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def configured_provider(config: Config) -> Provider | None:
