@@ -21,6 +21,7 @@ from lifecycle.config_deploy import DeploySection, require_order, require_owners
 from lifecycle.config_section import Secret, Section, Url
 from lifecycle.errors import Finding, Refused, refuse
 
+MAX_CONFIG_BYTES = 1024 * 1024
 CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "PUSHCERT_CONFIG"
 
@@ -380,6 +381,8 @@ def parse_config(data: bytes, file: Path) -> Config:
     Raises:
         Refused: as ``load_config``.
     """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise _unreadable(file, ValueError(f"it has {len(data):,} bytes"))
     try:
         values: dict[str, Any] = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:

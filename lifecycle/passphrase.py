@@ -89,10 +89,10 @@ def _credential(path: str) -> Path | None:
 
 
 def _from_home(path: str) -> Path:
-    """``~`` is the user's folder; for a user that there is not it stays, and the file is missing."""
+    """``~`` is the user's folder; where there is no such user it stays, and the file is missing."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # ValueError: a NUL in the name
         return Path(path)
 
 

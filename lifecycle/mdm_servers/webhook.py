@@ -7,7 +7,9 @@ itself, ``checkin_event.raw_payload``, Base64 (NanoMDM, service/webhook/event.js
 from __future__ import annotations
 
 import base64
+import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from lifecycle.errors import Refused, refuse
@@ -55,16 +57,24 @@ def token_updates(data: bytes) -> list[bytes]:
     return found
 
 
-def _events(data: bytes) -> list[Any]:
+def _events(data: bytes) -> Iterator[Any]:
     text = data.decode("utf-8-sig", errors="replace")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except (ValueError, RecursionError):
-            raise _unreadable() from None
-    return document if isinstance(document, list) else [document]
+        yield from _lines(text)
+        return
+    yield from document if isinstance(document, list) else [document]
+
+
+def _lines(text: str) -> Iterator[Any]:
+    for line in io.StringIO(text):
+        if line.strip():
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                raise _unreadable() from None
+            yield event
 
 
 def _unreadable() -> Refused:

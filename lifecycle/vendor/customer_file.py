@@ -17,6 +17,10 @@ COLUMNS = (
     *("contacts", "language", "tags", "notes", "kind"),
 )
 REQUIRED = COLUMNS[:3]
+MAX_ROWS = 2_000_000
+"""Of a file; each takes some 200 bytes of memory."""
+MAX_JSON_BYTES = 16 * 1024 * 1024
+"""Parsed JSON can take 25 times as much memory as its text."""
 SEVERAL = ("contacts", "tags")
 """Columns with several words: apart by spaces, commas or semicolons in CSV, lists in JSON."""
 
@@ -56,6 +60,12 @@ def read_customers(data: bytes, form: str) -> list[Row]:
     Raises:
         Refused: it is not such a file, or a required column is missing.
     """
+    if form == "json" and len(data) > MAX_JSON_BYTES:
+        raise refuse(
+            "json_too_large",
+            f"The file has {len(data) // 2**20} MiB; at most {MAX_JSON_BYTES // 2**20} are read.",
+            "Write it as CSV, or split it.",
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -67,18 +77,31 @@ def read_customers(data: bytes, form: str) -> list[Row]:
 
 def _read_csv(text: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
     try:
         header = [name.strip() for name in reader.fieldnames or ()]
         _require_columns(header, "The header line")
         reader.fieldnames = header
         given = frozenset(header)
-        return [_row(reader.line_num, _cells(values, reader.line_num), given) for values in reader]
+        for values in reader:
+            if len(rows) >= MAX_ROWS:
+                raise _too_many()
+            rows.append(_row(reader.line_num, _cells(values, reader.line_num), given))
     except csv.Error as error:
         raise refuse(
             "csv_malformed",
             f"Line {reader.line_num} is not CSV ({error}).",
             "Mend the quotes on that line.",
         ) from None
+    return rows
+
+
+def _too_many() -> Refused:
+    return refuse(
+        "customers_too_many",
+        f"The file has more than {MAX_ROWS:,} customers.",
+        "Split it, and import one part after the other.",
+    )
 
 
 def _cells(values: Mapping[str | None, Any], line: int) -> dict[str, str | None]:

@@ -163,6 +163,10 @@ def parse_document(data: bytes) -> dict[str, Any]:
         raise _not_a_run() from None
     if not isinstance(found, dict) or not found.keys() >= _HEAD:
         raise _not_a_run()
+    try:
+        _text([found[name] for name in _HEAD - {"customers"}])
+    except UnicodeEncodeError:
+        raise _not_a_run() from None
     return found
 
 
@@ -175,7 +179,7 @@ def contradictions(document: Mapping[str, Any]) -> list[str]:
     """
     try:
         return [
-            str(row["slug"])
+            _text(row["slug"])
             for row in document[_CUSTOMERS[document["format"]]]
             if row["verdict"] == "isolated"
             and judge(
@@ -190,6 +194,12 @@ def contradictions(document: Mapping[str, Any]) -> list[str]:
         ]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _not_a_run() from None
+
+
+def _text(value: object) -> str:
+    """To be shown. Raises ``UnicodeEncodeError`` for half of a surrogate pair."""
+    text = value if isinstance(value, str) else _compact(value)
+    return text.encode().decode()
 
 
 def _not_a_run() -> Refused:
