@@ -76,16 +76,19 @@ def shares(executions: int, least: int, chosen: Iterable[str]) -> dict[str, int]
     return {name: least + -(-rest * weight // total) for name, weight in weights.items()}
 
 
-def run(name: str, executions: int, seed: int, until: float, kept: Path) -> Tally:
+def run(
+    name: str, executions: int, seed: int, until: float, kept: Path, grown: Path | None = None
+) -> Tally:
     """Runs one harness until it has its executions, or ``until`` (monotonic seconds) has come.
 
     Args:
         kept: where inputs with findings go.
+        grown: where inputs that reach more are kept for the next part; None: nowhere.
     """
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        corpus = Path(folder) / "corpus"
-        corpus.mkdir()
+        corpus = (grown or Path(folder) / "corpus") / name
+        corpus.mkdir(parents=True, exist_ok=True)
         causes: list[str] = []
         for attempt in range(TRIES):
             left, seconds = executions - tally.executions, int(until - time.monotonic())
@@ -209,6 +212,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=names(), help="these harnesses alone")
     parser.add_argument("--table", type=Path, help="add to the counts in this file")
     parser.add_argument("--kept", type=Path, default=Path("fuzz-findings"))
+    parser.add_argument("--grown", type=Path, help="keep what reaches more, for the next part")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     until = time.monotonic() + given.seconds_cap
@@ -218,7 +222,7 @@ def main() -> None:
         tallies = {name: Tally(**one) for name, one in known.items()}
     found = 0
     for name, executions in shares(given.executions, given.least, given.only).items():
-        done = run(name, executions, given.seed, until, given.kept)
+        done = run(name, executions, given.seed, until, given.kept, given.grown)
         print(f"{name}: {done.executions:,} in {done.seconds:.0f} s", flush=True)
         found += done.findings
         add(tallies, {name: done})
