@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lifecycle.errors import refuse
+from lifecycle.secret_bytes import SecretBytes
 
 MAX_PASSPHRASE_BYTES = 4096
 COMMAND_TIMEOUT_SECONDS = 30.0
@@ -96,7 +97,7 @@ def _from_home(path: str) -> Path:
         return Path(path)
 
 
-def resolve(source: PassphraseSource | None) -> bytes | None:
+def resolve(source: PassphraseSource | None) -> SecretBytes | None:
     """The passphrase, without the line end that editors and commands put behind it.
 
     Args:
@@ -120,7 +121,7 @@ def resolve(source: PassphraseSource | None) -> bytes | None:
             where, found = f"The file {path}", _file(path)
         case FromCommand(command):
             where, found = "What the passphrase command printed", _command(command)
-    return _checked(where, found)
+    return SecretBytes(_checked(where, found))
 
 
 def _checked(where: str, found: bytes) -> bytes:
