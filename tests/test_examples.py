@@ -20,7 +20,7 @@ RUN_ELSEWHERE = {
 }
 """Blocks that fetch packages, by their words, and what runs them."""
 
-NOT_RUN = {"docs/deploying.md": 1, "docs/installing.md": 6, "docs/moving.md": 5}
+NOT_RUN = {"docs/deploying.md": 1, "docs/installing.md": 7, "docs/moving.md": 5}
 """How many blocks of a page need a person or a machine of their own; each says why."""
 
 FROM_NOTHING = frozenset({"README.md"})
