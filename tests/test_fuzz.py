@@ -18,7 +18,7 @@ from fuzz.harness import CORPUS, Harness, corpus, load, names
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "fuzz" / "README.md").read_text()
-EXAMPLES = 150
+EXAMPLES = 250
 COSTLY = frozenset({"adoption", "keys", "pkcs12", "kinds", "upload"})
 """Where an intact key or a chain is checked again and again."""
 

@@ -17,6 +17,8 @@ from lifecycle.vendor.credentials import Bearer, bearer, note_seen
 from lifecycle.wire.signatures import SignatureRejected, check, claimed_credential
 
 _AGENT = "pushcert/"
+_CALLER = "pushcert.caller"
+"""In the ASGI scope, which is of one request alone (``state`` may be shared)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ async def authenticated(request: Request) -> Caller:
     Raises:
         NotAuthenticated: it proves nothing; the finding says why.
     """
-    known = getattr(request.state, "caller", None)
+    known = request.scope.get(_CALLER)
     if isinstance(known, Caller):
         return known
     served = served_by(request)
@@ -86,7 +88,7 @@ class SignedFirst(APIRoute):
             return handle
 
         async def signed(request: Request) -> Response:
-            request.state.caller = await authenticated(request)
+            request.scope[_CALLER] = await authenticated(request)
             return await handle(request)
 
         return signed
