@@ -25,7 +25,7 @@ from lifecycle.errors import Refused
 from lifecycle.evidence_key import verify_signature
 from lifecycle.instance.device_files import read_device_file
 from lifecycle.mdm_servers import sql_dump, webhook
-from lifecycle.mdm_servers.server import instant
+from lifecycle.mdm_servers.server import Reach, instant
 from lifecycle.passphrase import FromFile, parse_source, resolve
 from lifecycle.pki import chain as chains
 from lifecycle.pki.certificates import issued_by
@@ -196,6 +196,13 @@ def test_an_address_that_cannot_be_taken_apart_is_refused_where_it_is_written(
     with pytest.raises(Refused) as refused:
         parse_config(where.format(url).encode(), Path("config.toml"))
     assert set(refused.value.codes) == {"config_invalid"}
+
+
+@pytest.mark.parametrize("url", ["https://", "https://h:99999", "https://[", "https://h\x01", "x"])
+def test_an_mdm_server_cannot_be_reached_at_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(Refused) as refused:
+        Reach(url)
+    assert refused.value.codes == ("mdm_server_url_malformed",)
 
 
 @pytest.mark.parametrize("text", [b"a=" + b"[" * 2000, b"a=" + b"9" * 5000, b" " * 2_000_000])
