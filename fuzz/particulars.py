@@ -24,5 +24,8 @@ def check(rows: Iterable[Row]) -> None:
             tags=row.tags,
             notes=row.notes or None,
         )
-        for finding in new.findings():
+        findings = new.findings()
+        for finding in findings:
             str(finding).encode()
+        if not findings:
+            assert "\0" not in str(new).replace("\\x00", "\0"), "PostgreSQL refuses it"

@@ -11,6 +11,7 @@ import contextlib
 import json
 import signal
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -33,6 +34,7 @@ from lifecycle.pki.chain import TrustStore, complete_chain
 from lifecycle.setup_page.guard import Doorkeeper
 from lifecycle.vendor import customer_file
 from lifecycle.vendor.customer_file import read_customers
+from lifecycle.vendor.registry import Changes, NewCustomer
 from lifecycle.vendor.run_document import contradictions, parse_document
 from lifecycle.wire.messages import CheckWanted
 from lifecycle.wire.signatures import SignatureRejected, claimed_credential
@@ -161,6 +163,16 @@ def test_a_customers_file_has_a_size_and_a_number_of_rows(monkeypatch: pytest.Mo
     with pytest.raises(Refused) as refused:
         read_customers(b" " * (customer_file.MAX_JSON_BYTES + 1), "json")
     assert refused.value.codes == ("json_too_large",)
+
+
+@pytest.mark.parametrize(
+    ("column", "code"), [("name", "name_missing"), ("notes", "notes_malformed")]
+)
+def test_a_nul_in_what_a_person_says_of_a_customer_is_refused(column: str, code: str) -> None:
+    good = NewCustomer("acme", "Acme", "it@acme.example")
+    bad, changed = replace(good, **{column: "a\0b"}), replace(Changes(), **{column: "a\0b"})  # type: ignore[arg-type]
+    assert [finding.code for finding in bad.findings()] == [code]
+    assert [finding.code for finding in changed.findings()] == [code]
 
 
 @pytest.mark.parametrize("kid", ["\ud800", "\0", "a b", "é", "x" * 65, ""])
