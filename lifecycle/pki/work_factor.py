@@ -30,6 +30,8 @@ _ROUNDS = re.compile(
 )
 _KEY_BAG = re.compile(rb"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01[\x01\x02]")
 _INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
+_INDEFINITE = 0x80
+_DEPTH = 16
 _REMEDY = "Export the key again, with the settings that the exporting program proposes."
 
 
@@ -87,9 +89,22 @@ def _head(data: bytes, at: int) -> tuple[int, int, int] | None:
     if first < 0x80:
         return tag, at + 2, at + 2 + first
     start = at + 2 + (first & 0x7F)
-    if first == 0x80:
+    if first == _INDEFINITE:
         return tag, start, len(data)
     return tag, start, start + int.from_bytes(data[at + 2 : start], "big")
+
+
+def _behind(data: bytes, at: int, depth: int = _DEPTH) -> int | None:
+    """Where the element at ``at`` ends; one of indefinite length (BER), behind its two zeros."""
+    head = _head(data, at)
+    if head is None or depth == 0:
+        return None
+    if data[at + 1] != _INDEFINITE:
+        return head[2]
+    inner: int | None = head[1]
+    while inner is not None and data[inner : inner + 2] not in (b"\0\0", b""):
+        inner = _behind(data, inner, depth - 1)
+    return None if inner is None else inner + 2
 
 
 def _integers(data: bytes, at: int) -> list[int]:
@@ -133,10 +148,10 @@ def _mac_rounds(data: bytes) -> int:
         return 0
     at = whole[1]
     for _ in range(2):  # version and authSafe
-        head = _head(data, at)
-        if head is None:
+        behind = _behind(data, at)
+        if behind is None:
             return 0
-        at = head[2]
+        at = behind
     mac = _head(data, at)
     digest = None if mac is None or mac[0] != _SEQUENCE else _head(data, mac[1])
     if digest is None or digest[0] != _SEQUENCE:

@@ -102,6 +102,20 @@ def test_a_pkcs12_file_is_refused_for_its_mac_and_for_its_key() -> None:
         assert refused.value.codes == ("key_derivation_too_costly",)
 
 
+def test_a_mac_behind_elements_of_indefinite_length_is_found_as_well() -> None:
+    strict = pfx(bag(locked(pbkdf2(1))), 2**31 - 1)
+    start = 4 if strict[1] == 0x82 else 3
+    version, rest = strict[start : start + 3], strict[start + 3 :]
+    length = der.element_length(rest)
+    assert length is not None
+    safe, mac = rest[:length], rest[length:]
+    content = safe[4 if safe[1] == 0x82 else 3 if safe[1] == 0x81 else 2 :]
+    open_safe = b"\x30\x80" + content + bytes(2)
+    for inner in (safe, open_safe):
+        loose = b"\x30\x80" + version + inner + mac + bytes(2)
+        assert [f.code for f in cost_findings(loose)] == ["key_derivation_too_costly"]
+
+
 def test_the_rounds_of_all_derivations_in_a_file_count_together() -> None:
     half = MAX_ROUNDS // 2
     assert not cost_findings(pfx(bag(locked(pbkdf2(half))), half))
