@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,43 @@ def test_an_error_is_told_by_kind_and_place_and_not_by_its_text(
 )
 def test_what_is_no_secret_is_logged_as_it_is(value: object) -> None:
     assert shown_as(value) == value
+
+
+HOLDS_A_SECRET = re.compile(
+    r"(?:^|_)(?:token|secret|password|passphrase|private_key|magic|nonce|verifier|raw|api_key)(?:$|_)"
+)
+SHOWS_NONE = {
+    ("Server", "api_key"): "names the source of a key, as the configuration does",
+    ("Provider", "secret"): "a function that fetches it",
+}
+
+
+def test_no_value_object_shows_a_secret_of_its_own() -> None:
+    root = Path(__file__).resolve().parent.parent
+    shown = set()
+    for path in [*(root / "lifecycle").rglob("*.py"), *(root / "cli").rglob("*.py")]:
+        if {"lab", "rehearsal"} & set(path.parts):
+            continue
+        for kind in ast.walk(ast.parse(path.read_text())):
+            if isinstance(kind, ast.ClassDef) and "dataclass" in map(_name, kind.decorator_list):
+                shown |= {(kind.name, one) for one in _shown_fields(kind)}
+    assert shown == set(SHOWS_NONE)
+
+
+def _name(decorator: ast.expr) -> str:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return called.id if isinstance(called, ast.Name) else ""
+
+
+def _shown_fields(kind: ast.ClassDef) -> Iterator[str]:
+    own_repr = any(isinstance(one, ast.FunctionDef) and one.name == "__repr__" for one in kind.body)
+    for one in kind.body:
+        if not isinstance(one, ast.AnnAssign) or not isinstance(one.target, ast.Name) or own_repr:
+            continue
+        hidden = one.value is not None and "repr=False" in ast.unparse(one.value)
+        of_text = re.search(r"\b(?:str|bytes)\b|PrivateKey", ast.unparse(one.annotation))
+        if HOLDS_A_SECRET.search(one.target.id) and of_text and not hidden:
+            yield one.target.id
 
 
 def test_what_goes_round_in_circles_ends() -> None:
