@@ -30,6 +30,13 @@ PEM = key_to_pem(RSA, None)
 D = RSA.private_numbers().d
 
 
+@pytest.fixture(autouse=True)
+def log_of_this_test_alone() -> Iterator[None]:
+    """Other tests' log is as it was."""
+    yield
+    structlog.reset_defaults()
+
+
 def holder() -> object:
     """Something of which only a plain ``repr`` is to be had, and that one shows the key."""
 
