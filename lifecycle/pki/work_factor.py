@@ -16,7 +16,7 @@ from lifecycle.errors import Finding
 MAX_ROUNDS = 2_000_000
 """Of all derivations of a file together: 0.6 s with SHA-256. Ours asks for 1.2 million."""
 MAX_SCRYPT_BLOCKS = 2**20
-"""N · r · p; RFC 7914 suggests 2**17, OWASP 2**20."""
+"""N · r · p; the heaviest settings of OWASP's Password Storage Cheat Sheet have as many."""
 MAX_KEY_BYTES = 8 * 1024
 """Of one key: RSA of 8192 bits has 4.7 KB. A longer one takes minutes to be checked."""
 
