@@ -184,7 +184,7 @@ def say_notes(findings: Sequence[Finding]) -> None:
 
 
 def configure_log() -> None:
-    """Log lines go to stderr, as key=value, without values of unforeseen errors' locals."""
+    """Log lines go to stderr, as key=value, without secrets (``lifecycle.redaction``)."""
     from lifecycle.log_lines import configure
 
     configure()

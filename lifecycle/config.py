@@ -18,9 +18,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lifecycle.config_deploy import DeploySection, require_order, require_owners
-from lifecycle.config_section import Secret, Section
+from lifecycle.config_section import Secret, Section, Url
 from lifecycle.errors import Finding, Refused, refuse
 
+MAX_CONFIG_BYTES = 1024 * 1024
 CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "PUSHCERT_CONFIG"
 
@@ -245,7 +246,7 @@ class ServeSection(Section):
     port: int = Field(default=8443, ge=0, le=65535)
     certificate: Path | None = None
     key: Path | None = None
-    public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
+    public_url: Url | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
     trusted_proxies: tuple[str, ...] = ()
     poll_seconds: int = Field(default=60, ge=1, le=86_400)
     invitation_days: int = Field(default=7, ge=1, le=365)
@@ -263,7 +264,7 @@ class ServeSection(Section):
 class OidcSection(Section):
     """Sign-in to the ops dashboard through an OpenID Connect provider."""
 
-    issuer: str | None = Field(default=None, pattern=r"^https?://")
+    issuer: Url | None = Field(default=None, pattern=r"^https?://")
     client_id: str | None = None
     client_secret: Secret = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
@@ -289,7 +290,7 @@ class OidcSection(Section):
 class InstanceSection(Section):
     """A customer's instance on a machine of its own; unused in the embedded deployment."""
 
-    vendor: str | None = Field(default=None, pattern=r"^https?://[^?#]+$")
+    vendor: Url | None = Field(default=None, pattern=r"^https?://[^?#]+$")
     directory: Path = Path("instance")
     passphrase: Secret = None
     ca_file: Path | None = None
@@ -298,7 +299,7 @@ class InstanceSection(Section):
     rotate_days: int = Field(default=90, ge=1, le=3650)
     host: str = "127.0.0.1"
     port: int = Field(default=8444, ge=0, le=65535)
-    public_url: str | None = Field(default=None, pattern=r"^https?://[^?#]+$")
+    public_url: Url | None = Field(default=None, pattern=r"^https?://[^?#]+$")
     trusted_proxies: tuple[str, ...] = ()
 
     @field_validator("trusted_proxies")
@@ -379,18 +380,34 @@ def load_config(file: Path) -> Config:
             every fault is named.
     """
     try:
-        text = file.read_bytes().decode()
-        values: dict[str, Any] = tomllib.loads(text)
+        data = file.read_bytes()
     except FileNotFoundError:
         raise refuse(
             "config_missing",
             f"There is no configuration file {file}.",
             "Make one with `pushcert init`, or name yours with --config.",
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise refuse(
-            "config_unreadable", f"{file} cannot be read as TOML ({error}).", "Mend that line."
-        ) from None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return parse_config(data, file)
+
+
+def parse_config(data: bytes, file: Path) -> Config:
+    """The configuration in ``data``.
+
+    Args:
+        data: TOML, UTF-8.
+        file: where it is from; relative paths are taken from its folder.
+
+    Raises:
+        Refused: as ``load_config``.
+    """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise _unreadable(file, ValueError(f"it has {len(data):,} bytes"))
+    try:
+        values: dict[str, Any] = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(file, error) from None
     try:
         return Config(**{**values, "base": file.absolute().parent})
     except ValidationError as error:
@@ -402,6 +419,12 @@ def load_config(file: Path) -> Config:
             )
             for fault in error.errors(include_input=False)
         ) from None
+
+
+def _unreadable(file: Path, error: Exception) -> Refused:
+    return refuse(
+        "config_unreadable", f"{file} cannot be read as TOML ({error}).", "Mend that line."
+    )
 
 
 def find_config(option: Path | None, environment: str | None) -> Path:

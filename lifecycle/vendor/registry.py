@@ -53,7 +53,7 @@ class NewCustomer:
                     "Use 1 to 64 lower-case letters, digits and hyphens, such as 'acme-corp'.",
                 )
             )
-        if not self.name.strip() or len(self.name) > 200:
+        if _no_name(self.name):
             found.append(_NO_NAME)
         found += _address_findings("email", self.email)
         if self.apple_account is not None:
@@ -61,6 +61,7 @@ class NewCustomer:
         for contact in self.contacts:
             found += _address_findings("contact", contact)
         found += _language_findings(self.language)
+        found += _notes_findings(self.notes)
         for tag in self.tags:
             found += _tag_findings(tag)
         return tuple(found)
@@ -86,7 +87,7 @@ class Changes:
     def findings(self) -> tuple[Finding, ...]:
         """Everything that is wrong with what is wanted."""
         found = []
-        if self.name is not None and (not self.name.strip() or len(self.name) > 200):
+        if self.name is not None and _no_name(self.name):
             found.append(_NO_NAME)
         if self.email is not None:
             found += _address_findings("email", self.email)
@@ -95,9 +96,26 @@ class Changes:
         for contact in self.add_contacts:
             found += _address_findings("contact", contact)
         found += _language_findings(self.language)
+        found += _notes_findings(self.notes)
         for tag in self.add_tags:
             found += _tag_findings(tag)
         return tuple(found)
+
+
+def _no_name(name: str) -> bool:
+    return not name.strip() or len(name) > 200 or "\0" in name
+
+
+def _notes_findings(notes: str | None) -> list[Finding]:
+    if "\0" not in (notes or ""):
+        return []
+    return [
+        Finding(
+            "notes_malformed",
+            "There is a NUL character in the notes, which no database has a place for.",
+            "Write them as plain text.",
+        )
+    ]
 
 
 def _address_findings(label: str, value: str) -> list[Finding]:

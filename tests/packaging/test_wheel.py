@@ -18,7 +18,18 @@ import pytest
 from tests.documents import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (".ci", "alembic", "bench", "cli", "docs", "lifecycle", "packaging", "tests")
+PARTS = (
+    ".ci",
+    "alembic",
+    "bench",
+    "cli",
+    "docs",
+    "fuzz",
+    "lifecycle",
+    "packaging",
+    "requirements",
+    "tests",
+)
 ALONE = (
     ".gitignore",
     "CHANGELOG.md",
