@@ -25,6 +25,7 @@ NO_SECRET = {
     "(asked.issuer_key_hash, asked.issuer_name_hash)": "of public certificates",
     "mac[0] != _SEQUENCE": "a DER tag",
     "digest[0] != _SEQUENCE": "a DER tag",
+    "digest.hexdigest() != said.sha256": "of a file, in a manifest beside it",
     "digest != asset_file(name).digest": "of a public file",
     "visitor != request.cookies.get(VISITOR_COOKIE)": "whether our own value must be set anew",
     "OutboxMessage.kind == Kind.DIGEST": "a kind of message",
