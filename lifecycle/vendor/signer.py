@@ -236,7 +236,14 @@ class SignerDirectory:
                 "Import one with `pushcert signer import --certificate FILE --key FILE`.",
             )
         if self._loaded is None or self._loaded.name != name:
-            self._loaded = _Loaded(name, self._open(name), self._read_chain(name))
+            try:
+                self._loaded = _Loaded(name, self._open(name), self._read_chain(name))
+            except OSError as error:
+                raise refuse(
+                    "signer_unreadable",
+                    f"The MDM signing key in {self._path} cannot be read ({error.strerror}).",
+                    "Give pushcert its files back, or import the signer again.",
+                ) from None
         return self._loaded
 
     def _open(self, name: str) -> SignsCsr:
