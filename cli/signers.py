@@ -11,6 +11,7 @@ import typer
 from cli.invocation import (
     AsJson,
     Invocation,
+    actor,
     console,
     invocation,
     print_json,
@@ -168,6 +169,30 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
     _show(record, kept, as_json)
 
 
+@signer.command("check")
+def check(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Tries the signing key now; where it can be used again, renewals that waited go on.
+
+    A worker tries a key that could not be used by itself, but never again a PIN that a token has
+    refused: that is this command's.
+
+    Example: pushcert signer check
+    """
+    from lifecycle.vendor.signer_state import mark_available
+
+    with invocation(ctx).embedded() as embedded:
+        embedded.signer.check_key()
+        embedded.signer.ready()
+        now = embedded.clock.now()
+        with embedded.database.transaction() as session:
+            changed = mark_available(session, now, actor=actor())
+    if as_json:
+        print_json({"usable": True, "was_usable": not changed})
+        return
+    goes_on = " Renewals that waited for it go on." if changed else ""
+    console().print(f"The signing key can be used.{goes_on}", markup=False)
+
+
 def _show(record: SignerRecord, token: Pkcs11Uri | None, as_json: bool) -> None:
     from lifecycle.pki.fingerprints import short
 
@@ -193,7 +218,9 @@ def _show(record: SignerRecord, token: Pkcs11Uri | None, as_json: bool) -> None:
 
 def sign(
     ctx: typer.Context,
-    csr_file: Annotated[Path, typer.Argument(help="The customer's CSR, PEM or DER; - for stdin.")],
+    csr_file: Annotated[
+        Path | None, typer.Argument(help="The customer's CSR, PEM or DER; - for stdin.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the request goes; else stdout.")
     ] = None,
@@ -203,20 +230,43 @@ def sign(
     chain: ChainOption = None,
     passphrase_env: PassEnv = None,
     passphrase_file: PassFile = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="List the CSRs that wait for an approval.")
+    ] = False,
+    approve: Annotated[
+        int | None,
+        typer.Option("--approve", metavar="ID", help="Approve the signature of this one."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Signs one CSR: gives the push certificate request that the customer uploads to Apple.
 
-    Needs no database. Uses the imported MDM signing certificate, or the files given here.
+    Needs no database. Uses the imported MDM signing certificate, or the files given here. Where
+    signing.approval is manual, --pending and --approve are the second person's (docs/hsm.md).
 
     Example: pushcert sign acme.csr --out acme-request.txt
     """
+    run = invocation(ctx)
+    if sum((pending, approve is not None, csr_file is not None)) != 1:
+        raise typer.BadParameter("give a CSR file, or --pending, or --approve ID")
+    if as_json and csr_file is not None:
+        raise typer.BadParameter("--json goes with --pending and --approve")
+    if csr_file is None:
+        from cli import approving
+
+        if approve is None:
+            approving.list_pending(run, as_json)
+        else:
+            approving.approve_one(run, approve, as_json)
+        return
     from lifecycle.pki.csr import read_csr
 
     csr = read_csr(read_file(csr_file))
-    run = invocation(ctx)
     if certificate is None and key is None and p12 is None:
+        from cli.approving import require_automatic
         from lifecycle.signing import configured_signer
 
+        require_automatic(run)
         signed = configured_signer(run.config()).sign(csr.der).request
     else:
         from lifecycle.pki.request import KeySigner, sign_request
