@@ -44,6 +44,7 @@ from lifecycle.vendor.plan import (
 from lifecycle.vendor.signer import RequestSigner, SignerRecord
 from lifecycle.vendor.signer_state import (
     code_of,
+    is_about_the_csr,
     is_worth_a_look,
     mark_available,
     mark_unavailable,
@@ -301,13 +302,12 @@ class Worker:
         try:
             signed = self._signer.sign(renewal.csr)
         except PushcertError as fault:
-            trouble = self._trouble_of_signer(fault)
-            if trouble is None:
+            if is_about_the_csr(fault, renewal.csr):
                 log.warning("signing_failed", customer=record.customer.slug, code=fault.code)
                 block(session, renewal, "signing_failed", str(fault), now)
             else:
-                log.warning("signer_unavailable", code=code_of(trouble))
-                mark_unavailable(session, trouble, now, actor=ACTOR)
+                log.warning("signer_unavailable", code=code_of(fault))
+                mark_unavailable(session, fault, now, actor=ACTOR)
             return False
         approved = record.facts.renewal.approved_by if record.facts.renewal else ()
         renewal.state = RenewalState.SIGNED
@@ -327,16 +327,6 @@ class Worker:
             **({"approved_by": ", ".join(approved)} if approved else {}),
         )
         return True
-
-    def _trouble_of_signer(self, fault: PushcertError) -> PushcertError | None:
-        """The fault, if nothing can be signed; None, if it is about this one CSR."""
-        if isinstance(fault, Unavailable):
-            return fault
-        try:
-            self._signer.ready()
-        except PushcertError as trouble:
-            return trouble
-        return None
 
     def _check_revocation(self, customer_id: int, certificate: bytes) -> None:
         status = self._revocation.ask(certificate)
