@@ -394,7 +394,8 @@ def as_csv(report: Report) -> str:
     A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
     """
     text = io.StringIO()
-    columns = ["kind", *(field.name for field in fields(ReportRow))]
+    every = (field.name for kind in (ReportRow, SignerRow) for field in fields(kind))
+    columns = ["kind", *dict.fromkeys(every)]
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for kind, rows in (("customer", report.rows), ("signer", report.signers)):

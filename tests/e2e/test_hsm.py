@@ -113,7 +113,7 @@ def test_the_token_is_pulled_out_mid_run_and_what_waits_goes_on_when_it_is_back(
     made.add("acme")
     with (
         process(vendor, log, "run") as running,
-        process(vendor, served, "serve", "--port", "0") as s,
+        process(vendor, served, "serve", "--port", "0") as serving,
     ):
         until(lambda: vendor.state_of("acme") == "delivered", log)
 
@@ -137,7 +137,7 @@ def test_the_token_is_pulled_out_mid_run_and_what_waits_goes_on_when_it_is_back(
         until(lambda: vendor.state_of("birch") == vendor.state_of("cedar") == "delivered", log)
         assert made.json("report")["signers"][0]["unavailable_since"] is None
         assert vendor.blocked("cedar") is None
-        _holds_no_key(vendor, running.pid, s.pid, log, served)
+        _holds_no_key(vendor, running.pid, serving.pid, log, served)
     said = [e["action"] for e in made.json("audit", "list")]
     assert said.count("signer_unavailable") == said.count("signer_available") == 1
     assert said.count("request_signed") == 3
