@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_FILE = 20 * 1024 * 1024
 """No file that pushcert takes in is anywhere near this size."""
 
+NOBODY_SIGNED_IN = 2**32 - 1
+"""The login uid of a process that did not begin with somebody signing in (credentials(7))."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no more.")]
 
 
@@ -108,13 +111,30 @@ def invocation(ctx: typer.Context) -> Invocation:
 
 
 def actor() -> str:
-    """Who runs the command, for the audit log."""
+    """Who runs the command, for the audit log.
+
+    The kernel remembers who signed in, also behind ``sudo`` (its login uid), and lets nobody
+    change it; where it knows nobody (containers, cron), the environment says.
+    """
     import getpass
 
+    signed_in = _signed_in()
+    if signed_in is not None:
+        return f"operator:{signed_in}"
     try:
         return f"operator:{getpass.getuser()}"
     except (KeyError, OSError):
         return f"operator:uid {os.getuid()}"
+
+
+def _signed_in() -> str | None:
+    import pwd
+
+    try:
+        number = int(Path("/proc/self/loginuid").read_text())
+        return None if number == NOBODY_SIGNED_IN else pwd.getpwuid(number).pw_name
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def read_file(path: Path) -> bytes:

@@ -58,6 +58,14 @@ class SignerSection(Section):
 
     directory: Path = Path("signer")
     passphrase: Secret = None
+    module: Path | None = None
+    pin: Secret = None
+
+
+class SigningSection(Section):
+    """Who lets a CSR be signed."""
+
+    approval: Literal["automatic", "manual"] = "automatic"
 
 
 class TrustSection(Section):
@@ -318,6 +326,7 @@ class Config(Section):
 
     vendor: VendorSection = VendorSection()
     signer: SignerSection = SignerSection()
+    signing: SigningSection = SigningSection()
     trust: TrustSection = TrustSection()
     renewal: RenewalSection = RenewalSection()
     reminders: ReminderSection = ReminderSection()

@@ -117,6 +117,22 @@ class PushCertRequest:
         return _base64(self.plist())
 
 
+def proves_pair(signer: SignsCsr, key: object) -> bool:
+    """Whether what ``signer`` signs is verified by ``key``: the one is the other's private half.
+
+    Raises:
+        Unavailable: from ``signer``.
+    """
+    message = b"pushcert: do the signing key and its certificate belong together?"
+    if not isinstance(key, RSAPublicKey):
+        return False
+    try:
+        key.verify(signer.sign(message), message, padding.PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
+
+
 def sign_request(csr: Csr, signer: SignsCsr, chain: Chain) -> PushCertRequest:
     """Signs ``csr`` for the owner of ``chain.leaf`` and proves the signature with that leaf.
 

@@ -21,7 +21,7 @@ from lifecycle.vendor.database import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0006"
 """The revision this code works with; a test holds it equal to the newest script."""
 
 LOCK = 0x70757368_63657274

@@ -221,6 +221,13 @@ class Renewal(VendorTable, table=True):
     blocked_code: str | None = Field(default=None, max_length=64)
     blocked_message: str | None = Field(default=None, max_length=1000)
     blocked_at: datetime | None = instant()
+    opened_by: str | None = Field(default=None, max_length=200)
+    """Who asked for it, as the audit log names them; None: from before this was kept."""
+    approvals: list[Any] = Field(
+        default_factory=list,
+        sa_column=Column(JSON, nullable=False, server_default=text("'[]'")),
+    )
+    """Who approved the signature of which CSR, and when, where two people must stand behind it."""
 
 
 class Signer(VendorTable, table=True):
@@ -239,6 +246,10 @@ class Signer(VendorTable, table=True):
     chain: str = Field(sa_column=Column(Text, nullable=False))
     imported_at: datetime = instant(nullable=False)
     retired_at: datetime | None = instant()
+    unavailable_since: datetime | None = instant()
+    """Since when the key cannot be used (its token is gone, its PIN is wrong); None: it can."""
+    unavailable_code: str | None = Field(default=None, max_length=64)
+    unavailable_why: str | None = Field(default=None, max_length=1000)
 
 
 class IsolationCheck(VendorTable, table=True):

@@ -399,6 +399,7 @@ def open_renewal(
         state=RenewalState.REQUESTED,
         reason=reason,
         opened_at=at,
+        opened_by=actor[:200],
     )
     session.add(renewal)
     session.flush()

@@ -162,12 +162,15 @@ class SignerRow:
     """The MDM signing certificate, or a certificate of its chain.
 
     ``status`` is ``ok``, ``due`` (inside the renewal window), ``urgent`` or ``expired``.
+    ``unavailable_since`` and ``unavailable_why`` are set while the signing key cannot be used.
     """
 
     name: str
     status: str
     not_after: datetime
     days_left: int
+    unavailable_since: datetime | None = None
+    unavailable_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,7 @@ def build_report(
     *,
     undelivered: int = 0,
     bounces: Iterable[BouncedAddress] = (),
+    outage: tuple[datetime, str] | None = None,
 ) -> Report:
     """The report as it stands, or will stand, at ``at`` (aware UTC).
 
@@ -245,6 +249,7 @@ def build_report(
         policy: decides statuses, as it does for the planner.
         undelivered: how many messages have not got through.
         bounces: the addresses that mail servers refuse.
+        outage: since when the signing key cannot be used, and why; None: it can.
     """
     rows = [
         row_of(facts, details, policy, at) for facts, details in customers if not facts.offboarded
@@ -261,10 +266,23 @@ def build_report(
     return Report(
         at,
         tuple(rows),
-        tuple(signer_row(name, end, policy, at) for name, end in signers),
+        described_signers(signers, outage, policy, at),
         undelivered,
         tuple(bounces),
     )
+
+
+def described_signers(
+    signers: Iterable[tuple[str, datetime]],
+    outage: tuple[datetime, str] | None,
+    policy: Policy,
+    at: datetime,
+) -> tuple[SignerRow, ...]:
+    """The rows of the signer and its chain; an outage is the signer's, and that comes first."""
+    rows = [signer_row(name, end, policy, at) for name, end in signers]
+    if rows and outage is not None:
+        rows[0] = replace(rows[0], unavailable_since=outage[0], unavailable_why=outage[1])
+    return tuple(rows)
 
 
 def signer_row(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
@@ -376,7 +394,8 @@ def as_csv(report: Report) -> str:
     A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
     """
     text = io.StringIO()
-    columns = ["kind", *(field.name for field in fields(ReportRow))]
+    every = (field.name for kind in (ReportRow, SignerRow) for field in fields(kind))
+    columns = ["kind", *dict.fromkeys(every)]
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for kind, rows in (("customer", report.rows), ("signer", report.signers)):

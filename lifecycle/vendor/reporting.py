@@ -22,8 +22,8 @@ from lifecycle.vendor.report import (
     TargetRow,
     build_report,
     decide_next_step,
+    described_signers,
     row_of,
-    signer_row,
 )
 from lifecycle.vendor.undelivered import count_undelivered, not_received
 
@@ -54,6 +54,7 @@ def build(
             at,
             undelivered=count_undelivered(session, now or at),
             bounces=_bounces(session, ops),
+            outage=_outage(session),
         )
 
 
@@ -64,9 +65,9 @@ def rows_of(
     return [row_of(facts, details, policy, at) for facts, details in _described(session, records)]
 
 
-def signer_rows(session: Session, policy: Policy, at: datetime) -> list[SignerRow]:
+def signer_rows(session: Session, policy: Policy, at: datetime) -> tuple[SignerRow, ...]:
     """How the signer and the certificates of its chain stand; empty: there is none."""
-    return [signer_row(name, end, policy, at) for name, end in _signers(session)]
+    return described_signers(_signers(session), _outage(session), policy, at)
 
 
 def _customers(
@@ -145,6 +146,13 @@ def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
 
         for certificate in parse_certificates(signer.chain.encode()):
             yield certificate_name(certificate), certificate.not_valid_after_utc
+
+
+def _outage(session: Session) -> tuple[datetime, str] | None:
+    signer = store.current_signer(session)
+    if signer is None or signer.unavailable_since is None:
+        return None
+    return signer.unavailable_since, signer.unavailable_why or ""
 
 
 def _bounces(session: Session, ops: Sequence[str]) -> Iterator[BouncedAddress]:

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, func, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.errors import refuse
+from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor.facts import (
     OPEN_STATES,
     CertificateFacts,
@@ -92,6 +93,14 @@ def open_renewal(session: Session, customer: Customer) -> Renewal | None:
             Renewal.customer_id == customer.id, col(Renewal.state).in_(OPEN_STATES)
         )
     ).first()
+
+
+def approvers(renewal: Renewal) -> tuple[str, ...]:
+    """Who has approved the signature of the CSR that the renewal has now."""
+    if not renewal.approvals or renewal.csr is None:
+        return ()
+    of_this = fingerprint(renewal.csr)
+    return tuple(str(one["by"]) for one in renewal.approvals if one["csr"] == of_this)
 
 
 def current_signer(session: Session) -> Signer | None:
@@ -353,11 +362,21 @@ def _renewal_facts(row: Renewal, received: bool) -> RenewalFacts:
         request_dies_at=row.request_dies_at,
         received=received,
         blocked_code=row.blocked_code,
+        opened_by=row.opened_by,
+        approved_by=approvers(row),
     )
 
 
 def _signer_facts(row: Signer | None) -> SignerFacts | None:
-    return None if row is None else SignerFacts(row.fingerprint, row.not_before, row.not_after)
+    if row is None:
+        return None
+    return SignerFacts(
+        row.fingerprint,
+        row.not_before,
+        row.not_after,
+        unavailable_since=row.unavailable_since,
+        unavailable_why=row.unavailable_why,
+    )
 
 
 def due_customers(session: Session, now: datetime, limit: int) -> list[int]:

@@ -42,6 +42,13 @@ from lifecycle.vendor.plan import (
     plan,
 )
 from lifecycle.vendor.signer import RequestSigner, SignerRecord
+from lifecycle.vendor.signer_state import (
+    code_of,
+    is_about_the_csr,
+    is_worth_a_look,
+    mark_available,
+    mark_unavailable,
+)
 from lifecycle.vendor.telling import tell
 
 ACTOR = "worker"
@@ -144,6 +151,7 @@ class Worker:
         """
         summary = TickSummary()
         self.register_signer()
+        self.look_at_signer()
         looked_at: set[int] = set()
         while not stop():
             with self._database.reading() as session:
@@ -173,6 +181,7 @@ class Worker:
         """Does everything that is owed to one customer now, whether it was due or not."""
         summary = TickSummary(customers=1)
         self.register_signer()
+        self.look_at_signer()
         with self._database.reading() as session:
             customer_id = store.key_of(store.customer_by_slug(session, slug))
         self._serve(customer_id, summary)
@@ -190,6 +199,18 @@ class Worker:
             return
         with self._database.transaction() as session:
             register_signer(session, record, self._clock.now())
+
+    def look_at_signer(self) -> None:
+        """Sees whether a key that could not be used can be now; if so, who waited goes on."""
+        with self._database.reading() as session:
+            if not is_worth_a_look(store.current_signer(session)):
+                return
+        try:
+            self._signer.ready()
+        except PushcertError:
+            return
+        with self._database.transaction() as session:
+            mark_available(session, self._clock.now(), actor=ACTOR)
 
     def _serve(
         self, customer_id: int, summary: TickSummary, only: frozenset[type[Action]] = ACTIONS
@@ -289,9 +310,14 @@ class Worker:
         try:
             signed = self._signer.sign(renewal.csr)
         except PushcertError as fault:
-            log.warning("signing_failed", customer=record.customer.slug, code=fault.code)
-            block(session, renewal, "signing_failed", str(fault), now)
+            if is_about_the_csr(fault, renewal.csr):
+                log.warning("signing_failed", customer=record.customer.slug, code=fault.code)
+                block(session, renewal, "signing_failed", str(fault), now)
+            else:
+                log.warning("signer_unavailable", code=code_of(fault))
+                mark_unavailable(session, fault, now, actor=ACTOR)
             return False
+        approved = record.facts.renewal.approved_by if record.facts.renewal else ()
         renewal.state = RenewalState.SIGNED
         renewal.signed_at = now
         renewal.request = signed.request
@@ -306,6 +332,7 @@ class Worker:
             now,
             renewal,
             signer=signed.signer_fingerprint,
+            **({"approved_by": ", ".join(approved)} if approved else {}),
         )
         return True
 
@@ -359,6 +386,7 @@ def register_signer(session: Session, record: SignerRecord, now: datetime) -> Si
         imported_at=now,
     )
     signer.retired_at = None
+    signer.unavailable_since = signer.unavailable_code = signer.unavailable_why = None
     session.add(signer)
     store.wake_customers_with_open_renewals(session, now)
     audit.append(

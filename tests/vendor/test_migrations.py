@@ -200,13 +200,18 @@ def test_on_postgresql_the_migrations_say_what_the_models_say() -> None:
 
 
 def statements(sql: str) -> set[frozenset[str]]:
-    """Statements as sets of their parts: the order of constraints says nothing."""
-    found = set()
+    """Statements as sets of their parts: the order of constraints says nothing, and a column that
+    was added later is one of its table's."""
+    found: dict[str, set[str]] = {}
     for one in filter(str.strip, sql.split(";")):
+        added = re.fullmatch(r"ALTER TABLE (\w+) ADD COLUMN (.*)", squeeze(one).strip())
+        if added is not None:
+            found[f"CREATE TABLE {added[1]}"].add(added[2])
+            continue
         head, _, body = squeeze(one).partition(" (")
         parts = re.split(r",(?![^()]*\))", body.removesuffix(")"))
-        found.add(frozenset([head, *(part.strip() for part in parts)]))
-    return found
+        found.setdefault(head.strip(), {head}).update(part.strip() for part in parts)
+    return {frozenset(parts) for parts in found.values()}
 
 
 # Refusing to work on another revision
