@@ -34,6 +34,7 @@ def init(
     """
     from lifecycle.config import CONFIG_NAME, load_config
     from lifecycle.evidence import ensure_evidence_key
+    from lifecycle.registry_database import configured_password
     from lifecycle.vendor.migrations import upgrade
 
     out = console()
@@ -45,7 +46,7 @@ def init(
     config = load_config(file)
     for folder in (config.path(config.signer.directory), config.path(config.vault.directory)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    upgrade(config.database_url)
+    upgrade(config.database_url, password=configured_password(config))
     ensure_evidence_key(config)
     out.print(f"database ready: {config.vendor.database}", markup=False)
     out.print(

@@ -13,6 +13,7 @@ from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -36,12 +37,23 @@ class VendorSection(Section):
 
     name: str = "Example MDM"
     database: str = "sqlite:///vendor.sqlite"
+    database_password: Secret = None
     ops: tuple[str, ...] = ()
     upload_at: str = "the setup page of your MDM server"
     language: Language = "en"
     templates: Path | None = None
     time_zone: str = "UTC"
     instances: Literal["embedded", "distributed"] = "embedded"
+
+    @field_validator("database")
+    @classmethod
+    def _is_one_of_ours(cls, url: str) -> str:
+        if not url.startswith(("sqlite://", "postgresql+psycopg://", "postgresql://")):
+            raise ValueError("a database is sqlite:///FILE or postgresql+psycopg://HOST/NAME")
+        parts = urlsplit(url)
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError("the password has no place here; database_password says where it is")
+        return url
 
     @field_validator("time_zone")
     @classmethod
@@ -370,6 +382,12 @@ class Config(Section):
     def path(self, path: Path) -> Path:
         """``path``, made absolute from the file's folder."""
         return path if path.is_absolute() else self.base / path
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether the registry is a file of this machine, so that locks on files keep processes
+        apart; with a database server others may be at work on other machines."""
+        return self.vendor.database.startswith("sqlite:")
 
     @property
     def database_url(self) -> str:

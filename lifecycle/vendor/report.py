@@ -9,19 +9,16 @@ The CSV has a line for each customer and signer, told apart by ``kind``.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from lifecycle.language.countdown import days_left
-from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.facts import (
     CustomerFacts,
     CustomerKind,
@@ -389,20 +386,11 @@ def as_json_text(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """The report as CSV with a header line; ``kind`` is ``customer`` or ``signer``.
+    """The report as CSV with a header line; see ``report_csv``."""
+    from lifecycle.vendor.report_csv import write_csv
 
-    A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
-    """
-    text = io.StringIO()
-    every = (field.name for kind in (ReportRow, SignerRow) for field in fields(kind))
-    columns = ["kind", *dict.fromkeys(every)]
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for kind, rows in (("customer", report.rows), ("signer", report.signers)):
-        for row in rows:
-            cells = {name: harmless(_cell(value)) for name, value in _plain(asdict(row)).items()}
-            writer.writerow({"kind": kind, **cells})
-    return text.getvalue()
+    rows = (cells_of(row) for row in report.rows)
+    return "".join(write_csv(rows, report.signers))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -417,11 +405,17 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
+def cells_of(row: ReportRow) -> tuple[Any, ...]:
+    """A row's values, each in one cell: times as ISO 8601 text, of several things their words."""
+    return tuple(_cell(getattr(row, name)) for name in ReportRow.__slots__)
+
+
 def _cell(value: Any) -> Any:
-    """A value of the JSON document in one cell: of several, their words."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     if not isinstance(value, tuple):
         return value
     return " ".join(
-        f"{one['target']}:{one['code'] or 'deployed'}" if isinstance(one, dict) else str(one)
+        f"{one.target}:{one.code or 'deployed'}" if isinstance(one, TargetRow) else str(one)
         for one in value
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,7 +22,6 @@ from lifecycle.vendor.models import (
     IsolationCheck,
     OutboxMessage,
     Renewal,
-    VendorTable,
 )
 from lifecycle.vendor.notices import Letterhead, Notices, OpsChannel
 
@@ -36,9 +34,8 @@ AT_EIGHT = DigestSchedule(time(8), UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'vendor.sqlite'}")
-    VendorTable.metadata.create_all(made.engine)
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     yield made
     made.close()
 
