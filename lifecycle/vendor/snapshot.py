@@ -18,6 +18,7 @@ from lifecycle.vendor.database import Database
 from lifecycle.vendor.migrations import LOCK, upgrade, upgrade_within
 
 BATCH = 1000
+LEASE = ("leased_to", "leased_until")
 
 
 def tables() -> Sequence[Table]:
@@ -109,9 +110,11 @@ def put_rows(source: Path, database: Database) -> None:
 
 def _copy(source: Connection, target: Connection) -> None:
     for table in tables():
+        # A worker's lease is nobody's in another place: its holder does not come back there.
+        free = {name: None for name in LEASE if name in table.columns}
         rows = source.execution_options(yield_per=BATCH).execute(select(table))
         for batch in rows.partitions():
-            target.execute(insert(table), [dict(row._mapping) for row in batch])
+            target.execute(insert(table), [{**row._mapping, **free} for row in batch])
 
 
 def _count_on(connection: Connection) -> None:
