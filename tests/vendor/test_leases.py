@@ -19,7 +19,7 @@ from sqlmodel import Session, select
 from lifecycle.vendor import registry, store
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.database import Database
-from lifecycle.vendor.digest import DigestSchedule, write_digest
+from lifecycle.vendor.digest import DigestSchedule, tell_digest, write_digest
 from lifecycle.vendor.facts import Policy
 from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.leases import CUSTOMER_LEASE, CustomerLeases
@@ -311,6 +311,39 @@ def test_several_workers_write_one_digest_a_day(database: Database) -> None:
     with database.reading() as session:
         rows = session.exec(select(OutboxMessage).where(OutboxMessage.kind == Kind.DIGEST)).all()
     assert sorted(row.channel for row in rows) == ["mail", "slack"]
+
+
+def test_of_two_workers_with_different_news_one_writes_the_whole_digest(
+    database: Database,
+) -> None:
+    """Else the one that came second would tell the chat what the mail does not say."""
+    schedule = DigestSchedule(time(8), UTC)
+    second_may_begin, second_is_done = threading.Event(), threading.Event()
+
+    def first() -> bool:
+        with database.transaction() as session:
+            wrote = tell_digest(session, Policy(), NOTICES, schedule, NOW)
+            with database.transaction() as other:
+                other.add(Bounce(address="it@c1.example", at=NOW - 10 * MINUTE, why="550"))
+            second_may_begin.set()
+            while not second_is_done.is_set() and not somebody_waits(session):
+                pass  # until the other one's row meets this one's
+            return wrote
+
+    def second() -> None:
+        second_may_begin.wait()
+        try:
+            write_digest(database, Policy(), NOTICES, schedule, NOW)
+        finally:
+            second_is_done.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.submit(first), threads.submit(second)
+        two.result()
+        assert not one.result()
+    with database.reading() as session:
+        rows = session.exec(select(OutboxMessage).where(OutboxMessage.kind == Kind.DIGEST)).all()
+    assert [(row.channel, row.next_attempt_at) for row in rows] == [("mail", None)]
 
 
 def record(number: int, days: int) -> SignerRecord:
