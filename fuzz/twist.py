@@ -76,7 +76,7 @@ def as_seeds(documents: Mapping[str, object], before: bytes = b"") -> dict[str, 
 def _changed(document: Any, where: int, value: Any, *, drop: bool) -> Any:
     places = list(_places(document))
     if not places:
-        return value
+        return copy.deepcopy(value)
     holder, key = places[where % len(places)]
     if drop:
         del holder[key]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fuzz.campaign import Tally, add, shares, table
 from fuzz.harness import CORPUS, Harness, corpus, load, names
+from fuzz.twist import twisted
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "fuzz" / "README.md").read_text()
@@ -145,6 +146,18 @@ def test_nothing_that_is_installed_needs_the_harnesses() -> None:
     for package in ("lifecycle", "cli"):
         for path in (ROOT / package).rglob("*.py"):
             assert not re.search(r"^\s*(?:from|import) fuzz\b", path.read_text(), re.MULTILINE)
+
+
+def test_a_document_that_was_emptied_shares_no_value_with_the_next() -> None:
+    emptied_then_filled = bytes(
+        (0, 0, 15, 0, 15)
+    )  # drops the one value; then ``[[]]`` stands there
+    documents: list[object] = [[1]]
+    assert twisted(emptied_then_filled, documents) == b"[[]]"
+    # Each further change puts ``[[]]`` into what stands there: once a level, never into itself.
+    deeper = twisted(emptied_then_filled + bytes((0, 35)) * 30, documents)
+    assert deeper.count(b"[") <= 3
+    assert twisted(emptied_then_filled, documents) == b"[[]]"
 
 
 def test_a_campaign_gives_every_harness_its_least_and_the_rest_by_weight() -> None:
