@@ -121,6 +121,9 @@ OURS = {
     "lifecycle/sweep/run.py": "a pipe between our own processes",
     "lifecycle/sweep/worker.py": "a pipe between our own processes",
     "lifecycle/vendor/notices.py": "dates that the planner wrote into the outbox",
+    "lifecycle/vendor/report_stream.py": "the database's own rows",
+    "lifecycle/vendor/reporting.py": "the database's own rows",
+    "lifecycle/vendor/restores.py": "an entry of our own audit log",
     "lifecycle/vendor_side.py": "the digest's time, behind a pattern",
     "lifecycle/wire/memory.py": "what the other plane in this process has just written",
 }
