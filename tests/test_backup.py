@@ -77,7 +77,7 @@ def archive(world: World, tmp_path: Path) -> Path:
 def taken_apart(archive: Path, folder: Path) -> Path:
     """By hand, as a person would with age and tar."""
     with tarfile.open(fileobj=io.BytesIO(pyrage.decrypt(archive.read_bytes(), [KEY]))) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder)  # noqa: S202  (we made it)
     return folder
 
 
