@@ -221,6 +221,16 @@ def plan(facts: CustomerFacts, policy: Policy, now: datetime) -> Plan:
     return Plan(actions, _wake_at(facts, policy, now))
 
 
+def owes_signature(facts: CustomerFacts, policy: Policy, now: datetime) -> bool:
+    """Whether the first thing that ``plan`` says about the renewal is to sign its CSR.
+
+    Looks at the renewal and the signer alone, so that much of the other facts may be left out.
+    """
+    if facts.offboarded or facts.paused or facts.renewal is None:
+        return False
+    return isinstance(next(_renewal_step(facts, policy, now), None), SignRequest)
+
+
 def _renewal_step(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Action]:
     renewal = facts.renewal
     if renewal is None:

@@ -10,11 +10,11 @@ token (an HSM), the folder has the PKCS#11 URI that leads to it in the key's pla
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from lifecycle.boundary import Unobserved, WriteObserver
 from lifecycle.errors import Finding, Refused, Severity, raise_for, refuse
 from lifecycle.pki.chain import Chain, TrustStore, complete_chain, parse_certificates
-from lifecycle.pki.csr import read_csr
+from lifecycle.pki.csr import Csr, read_csr
 from lifecycle.pki.fingerprints import fingerprint, short
 from lifecycle.pki.keys import key_to_pem, load_private_key
 from lifecycle.pki.pkcs11_uri import Pkcs11Uri, parse_pkcs11_uri
-from lifecycle.pki.request import KeySigner, SignsCsr, proves_pair, sign_request
+from lifecycle.pki.request import KeySigner, RequestPress, SignsCsr, proves_pair
 from lifecycle.pki.signing_certificate import check_signing_certificate, key_mismatch
 from lifecycle.vendor.token_key import TokenFacts, TokenKey
 
@@ -55,8 +55,7 @@ class SignerRecord:
     chain_pem: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignedCsr:
+class SignedCsr(NamedTuple):
     """A signed request: the Base64 text for the portal, and until when the portal takes it."""
 
     request: str
@@ -80,11 +79,14 @@ class RequestSigner(Protocol):
         """The signer in use, or None when none has been imported."""
         ...
 
-    def sign(self, csr: bytes) -> SignedCsr:
-        """Signs the CSR (DER, as received).
+    def sign_all(self, csrs: Sequence[bytes]) -> list[SignedCsr | Refused]:
+        """Signs CSRs (DER, as received), in their order.
+
+        Returns:
+            For each its request, or why it is not fit to be signed.
 
         Raises:
-            Refused: no signer, a bad passphrase, a CSR that is not fit to be signed.
+            Refused: nothing can be signed: no signer, a bad passphrase.
             Unavailable: the key cannot be reached just now.
         """
         ...
@@ -96,7 +98,8 @@ class _Loaded:
 
     name: str
     signer: SignsCsr
-    chain: Chain
+    press: RequestPress
+    dies_at: datetime
 
 
 class SignerDirectory:
@@ -198,10 +201,24 @@ class SignerDirectory:
         return None if name is None else record_of(self._read_chain(name))
 
     def sign(self, csr: bytes) -> SignedCsr:
-        """See ``RequestSigner.sign``."""
+        """Signs one CSR. Raises ``Refused``, ``Unavailable``."""
+        (made,) = self.sign_all([csr])
+        if isinstance(made, Refused):
+            raise made
+        return made
+
+    def sign_all(self, csrs: Sequence[bytes]) -> list[SignedCsr | Refused]:
+        """See ``RequestSigner.sign_all``."""
         loaded = self._load()
-        request = sign_request(read_csr(csr), loaded.signer, loaded.chain)
-        return SignedCsr(request.encode(), loaded.name, loaded.chain.not_after)
+        # One kind of work after the other, so that each finds the processor warm for it.
+        vetted = [_vetted(csr) for csr in csrs]
+        sound = [csr for csr in vetted if isinstance(csr, Csr)]
+        requests = iter(loaded.press.encode(sound, loaded.press.sign(sound)))
+        name, dies_at = loaded.name, loaded.dies_at
+        return [
+            SignedCsr(next(requests), name, dies_at) if isinstance(csr, Csr) else csr
+            for csr in vetted
+        ]
 
     def ready(self) -> None:
         """See ``RequestSigner.ready``."""
@@ -237,13 +254,15 @@ class SignerDirectory:
             )
         if self._loaded is None or self._loaded.name != name:
             try:
-                self._loaded = _Loaded(name, self._open(name), self._read_chain(name))
+                signer, chain = self._open(name), self._read_chain(name)
             except OSError as error:
                 raise refuse(
                     "signer_unreadable",
                     f"The MDM signing key in {self._path} cannot be read ({error.strerror}).",
                     "Give pushcert its files back, or import the signer again.",
                 ) from None
+            press = RequestPress(signer, chain, check_each=isinstance(signer, TokenKey))
+            self._loaded = _Loaded(name, signer, press, chain.not_after)
         return self._loaded
 
     def _open(self, name: str) -> SignsCsr:
@@ -306,6 +325,13 @@ def checked_chain(
     if chain is None or any(finding.refuses for finding in findings):
         raise Refused(findings)
     return chain, findings
+
+
+def _vetted(csr: bytes) -> Csr | Refused:
+    try:
+        return read_csr(csr)
+    except Refused as refused:
+        return refused
 
 
 def record_of(chain: Chain) -> SignerRecord:

@@ -13,7 +13,6 @@ from datetime import datetime
 from sqlmodel import Session
 
 from lifecycle.errors import PushcertError, Refused
-from lifecycle.pki.csr import read_csr
 from lifecycle.vendor import audit, store
 from lifecycle.vendor.models import Signer
 
@@ -24,17 +23,6 @@ FOR_A_PERSON = frozenset({"token_pin_wrong", "token_pin_locked", "token_pin_last
 def code_of(fault: PushcertError) -> str:
     """The code by which the fault is known: of its first finding, where it has some."""
     return fault.codes[0] if isinstance(fault, Refused) else fault.code
-
-
-def is_about_the_csr(fault: PushcertError, csr: bytes) -> bool:
-    """Whether signing failed for this CSR alone; else nothing can be signed just now."""
-    if not isinstance(fault, Refused):
-        return False
-    try:
-        read_csr(csr)
-    except Refused:
-        return True
-    return False
 
 
 def is_worth_a_look(signer: Signer | None) -> bool:

@@ -277,7 +277,7 @@ def load_many(session: Session, customers: Sequence[Customer]) -> list[CustomerR
     ):
         if name is not None and rung is not None:
             told.setdefault(ladders[name], set()).add(rung)
-    signer = _signer_facts(current_signer(session))
+    signer = signer_facts(current_signer(session))
     instances = _instances(session, [key_of(c) for c in customers if c.remote])
     return [
         _record(
@@ -402,7 +402,8 @@ def _renewal_facts(row: Renewal, received: bool) -> RenewalFacts:
     )
 
 
-def _signer_facts(row: Signer | None) -> SignerFacts | None:
+def signer_facts(row: Signer | None) -> SignerFacts | None:
+    """What the planner needs to know about the signer in force."""
     if row is None:
         return None
     return SignerFacts(

@@ -18,9 +18,10 @@ from sqlmodel import Session, col
 
 from lifecycle.boundary import Watch, ignore
 from lifecycle.clock import Clock
-from lifecycle.errors import InternalFault, PushcertError, Unavailable
+from lifecycle.errors import InternalFault, PushcertError, Refused, Unavailable
 from lifecycle.pki.revocation import RevocationStatus
 from lifecycle.vendor import audit, registry, store
+from lifecycle.vendor.batch_signing import sign_waiting, signing_detail
 from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.desk import block
@@ -47,7 +48,6 @@ from lifecycle.vendor.signer import RequestSigner
 from lifecycle.vendor.signer_in_force import put_in_force
 from lifecycle.vendor.signer_state import (
     code_of,
-    is_about_the_csr,
     is_worth_a_look,
     mark_available,
     mark_unavailable,
@@ -173,6 +173,7 @@ class Worker:
         turn = turn_at(self._database, self._lease)
         try:
             while not stop() and (due := turn.take(self._clock.now(), batch)):
+                self._sign_many(due, summary, only)
                 for customer_id in due:
                     if stop():
                         break
@@ -254,6 +255,23 @@ class Worker:
                 log.warning("customer_step_failed", customer=slug, code=fault.code)
                 summary.faults.append(f"{slug}: {fault}")
         raise InternalFault(f"Customer {customer_id} does not come to rest.")
+
+    def _sign_many(
+        self, customers: list[int], summary: TickSummary, only: frozenset[type[Action]]
+    ) -> None:
+        if SignRequest not in only:
+            return
+        signed = sign_waiting(
+            self._database,
+            self._signer,
+            self._policy,
+            customers,
+            self._clock.now(),
+            actor=ACTOR,
+        )
+        if signed:
+            name = SignRequest.__name__
+            summary.actions[name] = summary.actions.get(name, 0) + signed
 
     def _defer(self, customer_id: int) -> None:
         again_at = self._clock.now() + self._policy.retry
@@ -346,14 +364,14 @@ class Worker:
         if renewal is None or renewal.csr is None:
             return False
         try:
-            signed = self._signer.sign(renewal.csr)
+            (signed,) = self._signer.sign_all([renewal.csr])
         except PushcertError as fault:
-            if is_about_the_csr(fault, renewal.csr):
-                log.warning("signing_failed", customer=record.customer.slug, code=fault.code)
-                block(session, renewal, "signing_failed", str(fault), now)
-            else:
-                log.warning("signer_unavailable", code=code_of(fault))
-                mark_unavailable(session, fault, now, actor=ACTOR)
+            log.warning("signer_unavailable", code=code_of(fault))
+            mark_unavailable(session, fault, now, actor=ACTOR)
+            return False
+        if isinstance(signed, Refused):
+            log.warning("signing_failed", customer=record.customer.slug, code=signed.code)
+            block(session, renewal, "signing_failed", str(signed), now)
             return False
         approved = record.facts.renewal.approved_by if record.facts.renewal else ()
         renewal.state = RenewalState.SIGNED
@@ -363,14 +381,13 @@ class Worker:
         renewal.request_dies_at = signed.dies_at
         renewal.blocked_code = renewal.blocked_message = renewal.blocked_at = None
         session.add(renewal)
-        _audit(
+        audit.append(
             session,
-            record.customer,
-            "request_signed",
-            now,
-            renewal,
-            signer=signed.signer_fingerprint,
-            **({"approved_by": ", ".join(approved)} if approved else {}),
+            at=now,
+            actor=ACTOR,
+            action="request_signed",
+            subject=record.customer.slug,
+            detail=signing_detail(renewal.id, signed.signer_fingerprint, approved),
         )
         return True
 
