@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 import structlog
 
 from lifecycle.errors import Finding
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # No test asserts on how long something took, and no generated example does either.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -32,6 +36,20 @@ def the_log_as_it_comes() -> Generator[None]:
     """What one test sets up for its process's log is not there for the next."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """Chromium. Not for the session: two of playwright's loops in one process do not get along."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 FOREIGN = frozenset({"openssl", "node", "keytool"})

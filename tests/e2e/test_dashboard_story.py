@@ -7,7 +7,6 @@ a mail server, TLS on loopback and Chromium; at the width of a desk and of a pho
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from tests.e2e.test_command_line import Vendor
 from tests.serve.conftest import running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 PASSWORD = "correct horse battery staple"
 
@@ -83,17 +82,10 @@ def dashboard(vendor: Vendor) -> Iterator[str]:
 
 
 @contextmanager
-def browsing(url: str, width: int) -> Iterator[Page]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": 900}, base_url=url)
-        yield page
-        browser.close()
+def browsing(browser: Browser, url: str, width: int) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": width, "height": 900}, base_url=url)
+    yield page
+    page.close()
 
 
 def timeline(page: Page) -> list[str]:
@@ -102,10 +94,10 @@ def timeline(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_ops_finds_the_stuck_customer_follows_the_timeline_and_helps(
-    vendor: Vendor, tmp_path: Path, width: int
+    browser: Browser, vendor: Vendor, tmp_path: Path, width: int
 ) -> None:
     shots = Path(os.environ.get("PUSHCERT_SHOTS", str(tmp_path)))
-    with dashboard(vendor) as url, browsing(url, width) as page:
+    with dashboard(vendor) as url, browsing(browser, url, width) as page:
 
         def shot(name: str) -> None:
             page.screenshot(path=shots / f"story-{name}-{width}.png", full_page=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -31,9 +29,6 @@ from lifecycle.vendor.models import AuditEntry, Certificate, Customer, OutboxMes
 from lifecycle.vendor.users import Passwords, Role
 from tests.serve.conftest import START, Tls, running
 from tests.vendor.registries import DAY
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 PASSWORD = "correct horse battery staple"
 ROOT = "operator:root"
@@ -250,17 +245,3 @@ def acme(ops: Ops) -> Ops:
         certify(session, "acme", ends_in=14, now_of=ops.clock)
         hand_over(session, "acme", ops.clock)
     return ops
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Not for the session: two of playwright's loops in one process do not get along."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()

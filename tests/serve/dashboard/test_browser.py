@@ -76,10 +76,10 @@ class Seen:
 
 @contextmanager
 def browsing(
-    chromium: Browser, ops: Ops, *, width: int = 1280, scheme: str = "light", script: bool = True
+    browser: Browser, ops: Ops, *, width: int = 1280, scheme: str = "light", script: bool = True
 ) -> Iterator[tuple[Page, Seen]]:
     """A new browser, signed in as anna."""
-    context: BrowserContext = chromium.new_context(
+    context: BrowserContext = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
         java_script_enabled=script,
@@ -100,9 +100,9 @@ def browsing(
 
 
 def test_no_page_breaks_its_own_policy_or_asks_elsewhere_for_anything(
-    chromium: Browser, ops: Ops
+    browser: Browser, ops: Ops
 ) -> None:
-    with browsing(chromium, ops) as (page, seen):
+    with browsing(browser, ops) as (page, seen):
         for path in PAGES:
             page.goto(path)
         complaints = [text for text in seen.complaints if "status of 404" not in text]
@@ -110,9 +110,9 @@ def test_no_page_breaks_its_own_policy_or_asks_elsewhere_for_anything(
         assert all(url.startswith(f"{ops.url}/") for url in seen.requests)
 
 
-def test_the_policy_stops_what_somebody_smuggled_in(chromium: Browser, ops: Ops) -> None:
+def test_the_policy_stops_what_somebody_smuggled_in(browser: Browser, ops: Ops) -> None:
     """Or the test above would show nothing."""
-    with browsing(chromium, ops) as (page, seen):
+    with browsing(browser, ops) as (page, seen):
         page.evaluate(
             """() => { const s = document.createElement("script"); s.textContent = "window.x = 1";
             document.body.append(s); document.body.setAttribute("style", "color: red");
@@ -125,9 +125,9 @@ def test_the_policy_stops_what_somebody_smuggled_in(chromium: Browser, ops: Ops)
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_axe_finds_nothing_serious_on_any_page(
-    chromium: Browser, ops: Ops, width: int, scheme: str
+    browser: Browser, ops: Ops, width: int, scheme: str
 ) -> None:
-    with browsing(chromium, ops, scheme=scheme, width=width) as (page, _):
+    with browsing(browser, ops, scheme=scheme, width=width) as (page, _):
         for path in PAGES:
             page.goto(path)
             assert_accessible(page)
@@ -168,9 +168,9 @@ def assert_accessible(page: Page) -> None:
     ],
 )
 def test_no_width_scrolls_sideways(
-    chromium: Browser, ops: Ops, width: int, scheme: str, shots: Path
+    browser: Browser, ops: Ops, width: int, scheme: str, shots: Path
 ) -> None:
-    with browsing(chromium, ops, width=width, scheme=scheme) as (page, _):
+    with browsing(browser, ops, width=width, scheme=scheme) as (page, _):
         for number, path in enumerate(PAGES):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -178,8 +178,8 @@ def test_no_width_scrolls_sideways(
     assert len(list(shots.glob(f"*-{width}-{scheme}.png"))) == len(PAGES)
 
 
-def test_everything_can_be_done_without_a_script(chromium: Browser, ops: Ops) -> None:
-    with browsing(chromium, ops, script=False) as (page, _):
+def test_everything_can_be_done_without_a_script(browser: Browser, ops: Ops) -> None:
+    with browsing(browser, ops, script=False) as (page, _):
         page.goto("/customers")
         page.fill("input[name=q]", "customer-00128")
         page.click("form.filters button")
@@ -192,8 +192,8 @@ def test_everything_can_be_done_without_a_script(chromium: Browser, ops: Ops) ->
         page.wait_for_url("**/sign-in")
 
 
-def test_a_filter_answers_as_soon_as_it_is_chosen(chromium: Browser, ops: Ops) -> None:
-    with browsing(chromium, ops) as (page, _):
+def test_a_filter_answers_as_soon_as_it_is_chosen(browser: Browser, ops: Ops) -> None:
+    with browsing(browser, ops) as (page, _):
         page.goto("/customers")
         page.select_option("select[name=status]", "due")
         page.wait_for_url("**status=due**")
@@ -201,8 +201,8 @@ def test_a_filter_answers_as_soon_as_it_is_chosen(chromium: Browser, ops: Ops) -
         assert statuses == {"due"}
 
 
-def test_the_keyboard_is_enough_and_shows_where_it_is(chromium: Browser, ops: Ops) -> None:
-    with browsing(chromium, ops) as (page, _):
+def test_the_keyboard_is_enough_and_shows_where_it_is(browser: Browser, ops: Ops) -> None:
+    with browsing(browser, ops) as (page, _):
         page.goto("/customers/customer-00128")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -217,16 +217,16 @@ def test_the_keyboard_is_enough_and_shows_where_it_is(chromium: Browser, ops: Op
         assert outline == "3px"
 
 
-def test_a_double_click_on_the_button_does_it_once(chromium: Browser, ops: Ops) -> None:
-    with browsing(chromium, ops) as (page, _):
+def test_a_double_click_on_the_button_does_it_once(browser: Browser, ops: Ops) -> None:
+    with browsing(browser, ops) as (page, _):
         page.goto("/customers/customer-00128/invite")
         page.dblclick("form.confirm button")
         page.wait_for_selector("#code")
     assert len(ops.entries(action="instance_invited")) == 1
 
 
-def test_the_cookie_is_out_of_a_scripts_reach(chromium: Browser, ops: Ops) -> None:
-    with browsing(chromium, ops) as (page, _):
+def test_the_cookie_is_out_of_a_scripts_reach(browser: Browser, ops: Ops) -> None:
+    with browsing(browser, ops) as (page, _):
         assert page.evaluate("document.cookie") == ""
         kept = {cookie.get("name"): cookie for cookie in page.context.cookies()}
         session = kept["__Host-pushcert"]
@@ -236,9 +236,9 @@ def test_the_cookie_is_out_of_a_scripts_reach(chromium: Browser, ops: Ops) -> No
         assert list(kept) == ["__Host-pushcert"]
 
 
-def test_a_page_of_ours_is_shown_in_no_frame(chromium: Browser, ops: Ops, tmp_path: Path) -> None:
+def test_a_page_of_ours_is_shown_in_no_frame(browser: Browser, ops: Ops, tmp_path: Path) -> None:
     (tmp_path / "trap.html").write_text(f'<iframe src="{ops.url}/sign-in"></iframe>')
-    context = chromium.new_context(ignore_https_errors=True)
+    context = browser.new_context(ignore_https_errors=True)
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
