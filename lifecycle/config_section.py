@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Section(BaseModel):
     """A table of the file: immutable, closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: a command needs few of them, and each takes its time to make.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 Secret = Annotated[str | None, Field(pattern=r"^(env|file|command):.+$")]

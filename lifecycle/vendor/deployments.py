@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -11,7 +12,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 from lifecycle.vendor import audit
 from lifecycle.vendor.models import Certificate, Customer, Deployment
 from lifecycle.vendor.store import ACTIVE, key_of
-from lifecycle.wire import messages
+
+if TYPE_CHECKING:
+    from lifecycle.wire import messages  # the report starts without them
 
 LONGEST_RECHECK = timedelta(days=366)
 """No instance looks at a target more rarely, unless it never does."""

@@ -38,7 +38,8 @@ Seal = Annotated[Base64Bytes, Field(max_length=512)]
 class Message(BaseModel):
     """Base of everything that crosses: immutable, and closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: a command needs few of them, and each takes its time to make.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Probe(StrEnum):
