@@ -81,7 +81,7 @@ def chart_of_counts(counts: Mapping[int, int], at: datetime) -> Chart:
     """
     counts = Counter(counts)
     monday = at.date() - timedelta(days=at.weekday())
-    most = max(counts.values(), default=1)
+    most = max(counts.values(), default=0)
     bars = tuple(_bar(week, counts[week], most, monday) for week in range(EXPIRED, WEEKS + 1))
     soon = sum(counts[week] for week in range(5))
     label = (
@@ -94,7 +94,7 @@ def chart_of_counts(counts: Mapping[int, int], at: datetime) -> Chart:
 def _bar(week: int, count: int, most: int, monday: date) -> Bar:
     slot = 0 if week == EXPIRED else week + 2
     begins = monday + timedelta(days=7 * week)
-    height = round((_BASE - _TOP) * count / most, 1)
+    height = round((_BASE - _TOP) * count / most, 1) if count else 0.0
     tick = tone = ""
     if week == EXPIRED:
         title, tone, tick = "expired already", "expired", "past"
@@ -103,8 +103,8 @@ def _bar(week: int, count: int, most: int, monday: date) -> Bar:
     else:
         title = f"week of {begins}"
         tone = "urgent" if week < 2 else "due" if week < 7 else ""
-        # Beside "past" there is no room for a month, nor beside "later".
-        tick = f"{begins:%b}" if week > 1 and begins.day <= 7 and week < WEEKS - 2 else ""
+        # Beside "past" there is no room for a month, nor beside "later"; on a phone least of all.
+        tick = f"{begins:%b}" if week > 3 and begins.day <= 7 and week < WEEKS - 2 else ""
     always = bool(count) and count == most
     return Bar(
         x=round((slot + (1 - _BAR) / 2) * _SLOT, 3),

@@ -20,7 +20,7 @@ from cli.report_table import print_who
 from lifecycle.vendor.report import BouncedAddress, Report, as_csv, as_json_text
 from lifecycle.vendor.report_calendar import as_calendar
 from lifecycle.vendor.report_metrics import as_metrics_text
-from lifecycle.vendor.report_weeks import chart_of
+from lifecycle.vendor.report_weeks import WEEKS, chart_of, chart_of_counts
 from lifecycle.vendor.report_who import who
 from lifecycle.vendor.report_work import BREACH, work_of
 from tests.vendor.report_rows import DAY, HOSTILE, NOW, many
@@ -336,6 +336,21 @@ def test_the_chart_counts_everybody_who_has_a_certificate_once() -> None:
     assert sum(bar.count for bar in chart.bars) == len(counted)
     assert chart.bars[0].count == report.counts["expired"]
     assert max(bar.height for bar in chart.bars) <= chart.base
+
+
+def test_a_chart_of_nothing_has_no_bars_and_counts_nothing() -> None:
+    chart = chart_of_counts({}, NOW)
+    assert {bar.height for bar in chart.bars} == {0}
+    assert chart.label == "0 have expired, 0 expire within five weeks, at most 0 in one week."
+
+
+@pytest.mark.parametrize("days", range(0, 366, 7))
+def test_no_month_is_written_where_the_words_at_the_ends_stand(days: int) -> None:
+    first, *weeks, last = chart_of_counts({WEEKS: 1}, NOW + timedelta(days=days)).bars
+    assert (first.tick, last.tick) == ("past", "later")
+    written = [bar.middle for bar in weeks if bar.tick]
+    assert min(written) - first.middle > 9, "a phone has 25 pixels there"
+    assert len(written) >= 10
 
 
 @pytest.mark.parametrize(
