@@ -14,6 +14,8 @@ import pytest
 import structlog
 
 from lifecycle.errors import Finding
+from tests.building import build
+from tests.documents import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,6 +52,12 @@ def browser() -> Generator[Browser]:
         opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What this checkout builds."""
+    return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
 
 
 FOREIGN = frozenset({"openssl", "node", "keytool"})

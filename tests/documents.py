@@ -1,9 +1,4 @@
-"""The code blocks of README.md and docs/*.md, and what a block of a terminal consists of.
-
-A block that cannot be run by a machine has a comment on the line before it, with the reason:
-
-    <!-- not run: needs root -->
-"""
+"""The code blocks of README.md and docs/*.md, and what a block of a terminal consists of."""
 
 from __future__ import annotations
 
@@ -18,7 +13,6 @@ PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").gl
 TERMINAL = ("console", "sh")
 
 _FENCE = re.compile(
-    r"(?:^[ ]*<!-- not run: (?P<reason>[^\n]+?) -->\n)?"
     r"^(?P<indent>[ ]*)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -32,21 +26,19 @@ class Block:
         page: from the top of the repository.
         line: of its fence.
         language: behind the fence; empty if there is none.
-        reason: why it is not run; None if it is.
     """
 
     page: str
     line: int
     language: str
     text: str
-    reason: str | None
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
 
 def blocks(page: str, *languages: str) -> list[Block]:
-    """The blocks of a page in these languages, in order."""
+    """The blocks of a page in these languages, in order; in all of them if none is named."""
     text = (ROOT / page).read_text()
     return [
         Block(
@@ -54,10 +46,9 @@ def blocks(page: str, *languages: str) -> list[Block]:
             text.count("\n", 0, found.start("indent")) + 1,
             found["language"],
             textwrap.dedent(found["text"]),
-            found["reason"],
         )
         for found in _FENCE.finditer(text)
-        if found["language"] in languages
+        if not languages or found["language"] in languages
     ]
 
 

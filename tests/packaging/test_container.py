@@ -22,7 +22,7 @@ import pytest
 
 from lifecycle.lab import Authority, LabClock
 from lifecycle.lab.authority import SINCE
-from tests.packaging.test_wheel import build
+from tests.building import build
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "packaging" / "Containerfile"

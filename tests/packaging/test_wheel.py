@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.building import build
 from tests.documents import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,29 +50,6 @@ def copied(folder: Path, *, umask: int, changed_at: int) -> Path:
         copy.chmod(0o666 & ~umask)
         os.utime(copy, (changed_at, changed_at))
     return folder
-
-
-def build(tree: Path, target: str, out: Path, epoch: int | None = None) -> Path:
-    """Builds a wheel or an sdist."""
-    environment = {name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-    if epoch is not None:
-        environment["SOURCE_DATE_EPOCH"] = str(epoch)
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (made,) = out.iterdir()
-    return made
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
