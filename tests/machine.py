@@ -249,6 +249,7 @@ def _options(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     found: dict[str, list[str]] = {}
     while words[0].startswith("-"):
         name = words.pop(0)
+        assert name in OPTIONS_OF_RUN, f"does podman run know {name}?"
         found[name] = [words.pop(0) for _ in range(OPTIONS_OF_RUN[name])]
     return found, words
 
