@@ -157,6 +157,7 @@ def test_every_block_is_of_a_language_that_is_run_here() -> None:
     written = {block.language for page in PAGES for block in blocks(page)}
     assert written == {*TERMINAL, "python", "toml", "nginx", "text"}
     for page in PAGES:
+        assert len(blocks(page)) * 2 == (ROOT / page).read_text().count("```"), "none is missed"
         for picture in blocks(page, "text"):
             assert not re.search(r"^\s*(\$ |(sudo )?pushcert )", picture.text, re.MULTILINE)
 
