@@ -52,10 +52,14 @@ def pause(
 
     Example: pushcert customer pause acme --reason 'contract on hold' --until 2027-06-01
     """
-    from lifecycle.vendor import registry
+    from lifecycle.vendor import audit, registry
 
     end = None if until is None else date_option("--until", until)
-    with invocation(ctx).vendor_side() as side, side.database.transaction() as session:
+    with (
+        invocation(ctx).vendor_side() as side,
+        side.database.transaction() as session,
+        audit.together(session),
+    ):
         chosen = choose(session, slugs, with_tag)
         now = side.clock.now()
         changed = [
@@ -73,9 +77,13 @@ def resume(
 
     Example: pushcert customer resume acme
     """
-    from lifecycle.vendor import registry
+    from lifecycle.vendor import audit, registry
 
-    with invocation(ctx).vendor_side() as side, side.database.transaction() as session:
+    with (
+        invocation(ctx).vendor_side() as side,
+        side.database.transaction() as session,
+        audit.together(session),
+    ):
         chosen = choose(session, slugs, with_tag)
         now = side.clock.now()
         changed = [
@@ -99,14 +107,14 @@ def offboard(
 
     Example: pushcert customer offboard acme
     """
-    from lifecycle.vendor import registry
+    from lifecycle.vendor import audit, registry
 
     with invocation(ctx).vendor_side() as side:
         with side.database.reading() as session:
             names = [c.slug for c in choose(session, slugs, with_tag)]
         if names and not yes and sys.stdin.isatty() and not as_json:
             typer.confirm(f"End the care for {_some(names)}?", abort=True)
-        with side.database.transaction() as session:
+        with side.database.transaction() as session, audit.together(session):
             chosen = choose(session, names, None) if names else []
             now = side.clock.now()
             changed = [
@@ -159,7 +167,7 @@ def edit(
 
     Example: pushcert customer edit --with-tag region:emea --language de
     """
-    from lifecycle.vendor import registry
+    from lifecycle.vendor import audit, registry
 
     wanted = registry.Changes(
         name,
@@ -173,7 +181,7 @@ def edit(
         raise typer.BadParameter("say what to change, such as --language de")
     with invocation(ctx).vendor_side() as side:
         opened = side.database.trial if dry_run else side.database.transaction
-        with opened() as session:
+        with opened() as session, audit.together(session):
             chosen = choose(session, slugs, with_tag, everyone=everyone)
             if len(chosen) > 1 and (name is not None or email is not None):
                 raise typer.BadParameter("--name and --email are for one customer")
@@ -249,7 +257,9 @@ def choose(
     if sum((bool(slugs), bool(tags), everyone)) != 1:
         raise typer.BadParameter("name customers, or choose them with --with-tag")
     if slugs:
-        return [store.customer_by_slug(session, slug) for slug in dict.fromkeys(slugs)]
+        wanted = dict.fromkeys(slugs)
+        store.customers_by_slug(session, list(wanted))  # locks many in one order
+        return [store.customer_by_slug(session, slug) for slug in wanted]
     return store.customers_in_care(session, tags or ())
 
 

@@ -14,6 +14,7 @@ import typer
 
 from cli import completion, customer_sources
 from cli.invocation import (
+    MAX_LIST,
     AsJson,
     actor,
     console,
@@ -127,7 +128,7 @@ def import_customers(
         kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
         if kind not in FORMATS:
             raise typer.BadParameter("--format is csv or json")
-        rows, folder = read_customers(read_file(file), kind), file.parent
+        rows, folder = read_customers(read_file(file, MAX_LIST), kind), file.parent
 
         def read_certificate(path: Path) -> bytes:
             return read_file(folder / path)

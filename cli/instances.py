@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import deploying, instance_setup, setup_page
+from cli import deploying, instance_backups, instance_setup, setup_page
 from cli.instance_setup import Customer, one_instance
 from cli.invocation import AsJson, console, print_json, read_file, say_notes, write_file
 from lifecycle.errors import AttentionNeeded, Unavailable, refuse
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     instance.command()(setup_page.serve)
     instance.add_typer(device, name="device")
     deploying.add_to(instance)
+    instance_backups.add_to(instance)
     app.add_typer(instance, name="instance")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from lifecycle.vendor_side import VendorSide
 
 MAX_FILE = 20 * 1024 * 1024
-"""No file that pushcert takes in is anywhere near this size."""
+"""No certificate, CSR or key is anywhere near this size."""
+MAX_LIST = 1024 * 1024 * 1024
+"""Nor is a list of ten million customers."""
+
+NOBODY_SIGNED_IN = 2**32 - 1
+"""The login uid of a process that did not begin with somebody signing in (credentials(7))."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no more.")]
 
@@ -108,37 +113,57 @@ def invocation(ctx: typer.Context) -> Invocation:
 
 
 def actor() -> str:
-    """Who runs the command, for the audit log."""
+    """Who runs the command, for the audit log.
+
+    The kernel remembers who signed in, also behind ``sudo`` (its login uid), and lets nobody
+    change it; where it knows nobody (containers, cron), the environment says.
+    """
     import getpass
 
+    signed_in = _signed_in()
+    if signed_in is not None:
+        return f"operator:{signed_in}"
     try:
         return f"operator:{getpass.getuser()}"
     except (KeyError, OSError):
         return f"operator:uid {os.getuid()}"
 
 
-def read_file(path: Path) -> bytes:
+def _signed_in() -> str | None:
+    import pwd
+
+    try:
+        number = int(Path("/proc/self/loginuid").read_text())
+        return None if number == NOBODY_SIGNED_IN else pwd.getpwuid(number).pw_name
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def read_file(path: Path, most: int = MAX_FILE) -> bytes:
     """The bytes of a file that a person named, or of standard input for ``-``.
+
+    Args:
+        most: how many bytes it may have.
 
     Raises:
         Refused: it cannot be read or is far too large to be what it should be.
     """
     if str(path) == "-":
-        data = sys.stdin.buffer.read(MAX_FILE + 1)
+        data = sys.stdin.buffer.read(most + 1)
     else:
         try:
             with path.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
+                data = file.read(most + 1)
         except OSError as error:
             raise refuse(
                 "file_unreadable",
                 f"{path} cannot be read ({error.strerror}).",
                 "Check the path and the permissions.",
             ) from None
-    if len(data) > MAX_FILE:
+    if len(data) > most:
         raise refuse(
             "file_too_large",
-            f"{path} is larger than {MAX_FILE // 2**20} MiB; no certificate, CSR or list is.",
+            f"{path} is larger than {most // 2**20} MiB; nothing of this kind is.",
             "Pick the right file.",
         )
     return data
@@ -150,11 +175,16 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises:
         Refused: the folder cannot be written to.
     """
+    write_pieces(path, (data,), mode)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:
+    """The same of a file that is never whole in memory."""
     new = path.with_name(f".{path.name}.new")
     try:
         descriptor = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
         new.replace(path)
     except OSError as error:
         raise refuse(
@@ -184,7 +214,7 @@ def say_notes(findings: Sequence[Finding]) -> None:
 
 
 def configure_log() -> None:
-    """Log lines go to stderr, as key=value, without values of unforeseen errors' locals."""
+    """Log lines go to stderr, as key=value, without secrets (``lifecycle.redaction``)."""
     from lifecycle.log_lines import configure
 
     configure()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,16 +176,13 @@ def verify_evidence(
     """
     from lifecycle.errors import refuse
     from lifecycle.evidence_key import verify_signature
-    from lifecycle.vendor.run_document import contradictions
+    from lifecycle.vendor.run_document import contradictions, parse_document
 
     data = read_document(file)
     signed = read_file(signature or file.with_name(file.name + ".sig"))
     key = read_file(public_key or file.with_name("signing.pub.pem"))
     fingerprint = verify_signature(key, signed, data)
-    try:
-        found: dict[str, Any] = json.loads(data)
-    except ValueError:
-        found = {}
+    found = parse_document(data)
     wrong = contradictions(found)
     if wrong:
         raise refuse(

@@ -120,12 +120,12 @@ def _play(
     import logging
     from dataclasses import replace
 
-    import structlog
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from lifecycle.log_lines import configure
     from lifecycle.rehearsal.verdict import failures, totals
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    configure(least=logging.ERROR)
     out, err = console(), console(stderr=True)
     columns = (TextColumn("day {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)

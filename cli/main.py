@@ -44,6 +44,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Setting up and keeping up": {
         "init": ("cli.upkeep", "Makes config.toml, the database and the directories."),
         "doctor": ("cli.upkeep", "Checks the deployment; one line each, with the remedy."),
+        "backup": ("cli.backups", "Writes an encrypted backup of the registry, and verifies it."),
+        "restore": ("cli.backups", "Restores a backup into an empty place."),
         "signer": ("cli.signers", "The MDM signing certificate."),
         "user": ("cli.users", "Who may sign in to the dashboard with a password."),
         "notify": ("cli.channels", "Mail and chat channels, and a test of each."),

@@ -172,6 +172,14 @@ def _print(report: Report, out: Console) -> None:
         name.truncate(max(20, out.width - len(until)), overflow="ellipsis")
         style = "" if signer.status == "ok" else STYLES[signer.status]
         out.print(name + Text(until), style=style, soft_wrap=False)
+        if signer.unavailable_since is not None:
+            out.print(
+                Text(
+                    f"signing key: cannot be used since {signer.unavailable_since:%Y-%m-%d %H:%M}"
+                    f" UTC: {signer.unavailable_why}"
+                ),
+                style="red",
+            )
     if report.undelivered:
         out.print(
             Text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import completion
-from cli.invocation import console, invocation, write_file
+from cli.invocation import console, invocation, write_pieces
 from cli.progress import working
 from lifecycle.errors import AttentionNeeded
 from lifecycle.wording import counted
@@ -101,6 +101,9 @@ def report(
         raise typer.BadParameter(f"with --who, --format is one of {', '.join(WHO_FORMATS)}")
     span, moment = _span(within), _moment(at)
     wanted, failing = _statuses(status), _statuses(fail_on)
+    if form == "csv" and order == "urgency" and not by_whom:
+        _stream_csv(ctx, moment, span, wanted, failing, tag or (), out)
+        return
     with invocation(ctx).vendor_side() as side, working("Reading the registry"):
         now = side.clock.now()
         found = reporting.build(
@@ -123,24 +126,51 @@ def report(
         print_report(shown, console() if out is None else None, out)
     else:
         with working("Writing the report"):
-            text = "".join(_pieces(shown, form, vendor, now))
-        if out is None:
-            sys.stdout.write(text)
-        else:
-            write_file(out, text.encode())
-    _fail(found, failing)
+            pieces = list(_pieces(shown, form, vendor, now))
+        _write(pieces, out)
+    _fail(
+        failing,
+        {row.slug for row in found.rows if row.status in failing},
+        [signer.name for signer in found.signers if signer.status in failing],
+    )
 
 
-def _fail(found: Report, failing: tuple[str, ...]) -> None:
+def _stream_csv(
+    ctx: typer.Context,
+    moment: datetime | None,
+    span: timedelta | None,
+    wanted: tuple[str, ...],
+    failing: tuple[str, ...],
+    tags: Sequence[str],
+    out: Path | None,
+) -> None:
+    """The form that programs read of everybody: it goes out as it is read."""
+    from lifecycle.vendor import reporting
+
+    hit: set[str] = set()
+
+    def note(slug: str, status: str) -> None:
+        if status in failing:
+            hit.add(slug)
+
+    with invocation(ctx).vendor_side() as side:
+        at = moment or side.clock.now()
+        pieces = reporting.stream_csv(
+            side.database, side.policy, at, tags=tags, within=span, statuses=wanted, note=note
+        )
+        _write(pieces, out)
+        with side.database.reading() as session:
+            signers = reporting.signer_rows(session, side.policy, at)
+    _fail(failing, hit, [signer.name for signer in signers if signer.status in failing])
+
+
+def _fail(failing: tuple[str, ...], hit: set[str], signers: list[str]) -> None:
     """Raises ``AttentionNeeded`` if a customer, or the signer, has one of these statuses."""
-    hit = sorted({row.slug for row in found.rows if row.status in failing})
-    signers = [signer.name for signer in found.signers if signer.status in failing]
     said = []
     if hit:
         are = "is" if len(hit) == 1 else "are"
-        said.append(
-            f"{counted(len(hit), 'customer')} {are} {' or '.join(failing)}: {', '.join(hit)}."
-        )
+        slugs = ", ".join(sorted(hit))
+        said.append(f"{counted(len(hit), 'customer')} {are} {' or '.join(failing)}: {slugs}.")
     if signers:
         said.append(f"MDM signing: {', '.join(signers)} ({' or '.join(failing)}).")
     if said:
@@ -167,6 +197,14 @@ def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[st
             from lifecycle.vendor.report_metrics import as_metrics_text
 
             return (as_metrics_text(shown),)
+
+
+def _write(pieces: Iterable[str], out: Path | None) -> None:
+    if out is None:
+        for piece in pieces:
+            sys.stdout.write(piece)
+    else:
+        write_pieces(out, (piece.encode() for piece in pieces))
 
 
 def _span(text: str | None) -> timedelta | None:

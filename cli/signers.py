@@ -11,6 +11,7 @@ import typer
 from cli.invocation import (
     AsJson,
     Invocation,
+    actor,
     console,
     invocation,
     print_json,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     from lifecycle.pki.chain import TrustStore
+    from lifecycle.pki.pkcs11_uri import Pkcs11Uri
     from lifecycle.vendor.signer import SignerRecord
 
 signer = typer.Typer(
@@ -40,6 +42,10 @@ KeyOption = Annotated[
 P12Option = Annotated[Path | None, typer.Option("--p12", help="Both in one PKCS#12 file.")]
 ChainOption = Annotated[
     list[Path] | None, typer.Option("--chain", help="Further CA certificates; may be repeated.")
+]
+UriOption = Annotated[
+    str | None,
+    typer.Option("--pkcs11-uri", help="Where the key is in an HSM (RFC 7512), without the PIN."),
 ]
 PassEnv = Annotated[
     str | None,
@@ -107,6 +113,7 @@ def import_signer(
     key: KeyOption = None,
     p12: P12Option = None,
     chain: ChainOption = None,
+    pkcs11_uri: UriOption = None,
     passphrase_env: PassEnv = None,
     passphrase_file: PassFile = None,
     as_json: AsJson = False,
@@ -114,21 +121,35 @@ def import_signer(
     """Puts an MDM signing certificate in force; open requests are signed with it from now on.
 
     The chain is completed and ordered up to Apple's root; one that does not reach a root is
-    refused. The key is kept in the signer's directory, encrypted if a passphrase is configured.
+    refused. The key is kept in the signer's directory, encrypted if a passphrase is configured;
+    with --pkcs11-uri it stays in the HSM, whose PIN is what signer.pin leads to (docs/hsm.md).
 
     Example: pushcert signer import --certificate mdm.cer --key mdm.key
     """
     run = invocation(ctx)
-    leaf, private, others = _read_pair(
-        certificate, key, p12, _passphrase(passphrase_env, passphrase_file)
-    )
-    with run.embedded() as embedded:
-        record, findings = embedded.signer.install(
-            leaf, private, (*others, *_pile(chain)), embedded.trust, at=embedded.clock.now()
+    if pkcs11_uri is not None:
+        if certificate is None or key is not None or p12 is not None:
+            raise typer.BadParameter("--pkcs11-uri goes with --certificate alone")
+        from lifecycle.pki.chain import parse_certificates
+        from lifecycle.pki.pkcs11_uri import parse_pkcs11_uri
+
+        uri = parse_pkcs11_uri(pkcs11_uri)
+        found = parse_certificates(read_file(certificate))
+        leaf, others = found[0], found[1:]
+    else:
+        leaf, private, others = _read_pair(
+            certificate, key, p12, _passphrase(passphrase_env, passphrase_file)
         )
+    with run.embedded() as embedded:
+        pile, trust, now = (*others, *_pile(chain)), embedded.trust, embedded.clock.now()
+        if pkcs11_uri is not None:
+            record, findings = embedded.signer.install_token(leaf, uri, pile, trust, at=now)
+        else:
+            record, findings = embedded.signer.install(leaf, private, pile, trust, at=now)
         embedded.worker.register_signer()
+        kept = embedded.signer.token()
     say_notes(findings)
-    _show(record, as_json)
+    _show(record, kept, as_json)
 
 
 @signer.command("show")
@@ -138,17 +159,41 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
     Example: pushcert signer show --json
     """
     with invocation(ctx).embedded() as embedded:
-        record = embedded.signer.current()
+        record, kept = embedded.signer.current(), embedded.signer.token()
     if record is None:
         raise refuse(
             "signer_missing",
             "There is no MDM signing certificate.",
             "Import one with `pushcert signer import --certificate FILE --key FILE`.",
         )
-    _show(record, as_json)
+    _show(record, kept, as_json)
 
 
-def _show(record: SignerRecord, as_json: bool) -> None:
+@signer.command("check")
+def check(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Tries the signing key now; where it can be used again, renewals that waited go on.
+
+    A worker tries a key that could not be used by itself, but never again a PIN that a token has
+    refused: that is this command's.
+
+    Example: pushcert signer check
+    """
+    from lifecycle.vendor.signer_state import mark_available
+
+    with invocation(ctx).embedded() as embedded:
+        embedded.signer.check_key()
+        embedded.signer.ready()
+        now = embedded.clock.now()
+        with embedded.database.transaction() as session:
+            changed = mark_available(session, now, actor=actor())
+    if as_json:
+        print_json({"usable": True, "was_usable": not changed})
+        return
+    goes_on = " Renewals that waited for it go on." if changed else ""
+    console().print(f"The signing key can be used.{goes_on}", markup=False)
+
+
+def _show(record: SignerRecord, token: Pkcs11Uri | None, as_json: bool) -> None:
     from lifecycle.pki.fingerprints import short
 
     if as_json:
@@ -159,6 +204,7 @@ def _show(record: SignerRecord, as_json: bool) -> None:
                 "not_before": record.not_before.isoformat(),
                 "not_after": record.not_after.isoformat(),
                 "expires_first": record.expires_first,
+                "pkcs11_uri": None if token is None else str(token),
             }
         )
         return
@@ -166,11 +212,15 @@ def _show(record: SignerRecord, as_json: bool) -> None:
     out.print(f"{record.common_name} ({short(record.fingerprint)})", markup=False)
     out.print(f"in force until {record.not_after:%Y-%m-%d %H:%M} UTC", end="")
     out.print(f" (first to expire: {record.expires_first})", markup=False)
+    if token is not None:
+        out.print(f"its key is in a token: {token}", markup=False)
 
 
 def sign(
     ctx: typer.Context,
-    csr_file: Annotated[Path, typer.Argument(help="The customer's CSR, PEM or DER; - for stdin.")],
+    csr_file: Annotated[
+        Path | None, typer.Argument(help="The customer's CSR, PEM or DER; - for stdin.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the request goes; else stdout.")
     ] = None,
@@ -180,20 +230,43 @@ def sign(
     chain: ChainOption = None,
     passphrase_env: PassEnv = None,
     passphrase_file: PassFile = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="List the CSRs that wait for an approval.")
+    ] = False,
+    approve: Annotated[
+        int | None,
+        typer.Option("--approve", metavar="ID", help="Approve the signature of this one."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Signs one CSR: gives the push certificate request that the customer uploads to Apple.
 
-    Needs no database. Uses the imported MDM signing certificate, or the files given here.
+    Needs no database. Uses the imported MDM signing certificate, or the files given here. Where
+    signing.approval is manual, --pending and --approve are the second person's (docs/hsm.md).
 
     Example: pushcert sign acme.csr --out acme-request.txt
     """
+    run = invocation(ctx)
+    if sum((pending, approve is not None, csr_file is not None)) != 1:
+        raise typer.BadParameter("give a CSR file, or --pending, or --approve ID")
+    if as_json and csr_file is not None:
+        raise typer.BadParameter("--json goes with --pending and --approve")
+    if csr_file is None:
+        from cli import approving
+
+        if approve is None:
+            approving.list_pending(run, as_json)
+        else:
+            approving.approve_one(run, approve, as_json)
+        return
     from lifecycle.pki.csr import read_csr
 
     csr = read_csr(read_file(csr_file))
-    run = invocation(ctx)
     if certificate is None and key is None and p12 is None:
+        from cli.approving import require_automatic
         from lifecycle.signing import configured_signer
 
+        require_automatic(run)
         signed = configured_signer(run.config()).sign(csr.der).request
     else:
         from lifecycle.pki.request import KeySigner, sign_request
@@ -203,7 +276,11 @@ def sign(
             certificate, key, p12, _passphrase(passphrase_env, passphrase_file)
         )
         complete, findings = checked_chain(
-            leaf, private, (*others, *_pile(chain)), trust_of(run), at=datetime.now(UTC)
+            leaf,
+            private.public_key(),
+            (*others, *_pile(chain)),
+            trust_of(run),
+            at=datetime.now(UTC),
         )
         say_notes(findings)
         signed = sign_request(csr, KeySigner(private), complete).encode()

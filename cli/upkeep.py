@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from lifecycle.errors import AttentionNeeded
 from lifecycle.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lifecycle.diagnosis import Diagnosis
 
 
@@ -32,6 +34,7 @@ def init(
     """
     from lifecycle.config import CONFIG_NAME, load_config
     from lifecycle.evidence import ensure_evidence_key
+    from lifecycle.registry_database import configured_password
     from lifecycle.vendor.migrations import upgrade
 
     out = console()
@@ -43,7 +46,7 @@ def init(
     config = load_config(file)
     for folder in (config.path(config.signer.directory), config.path(config.vault.directory)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    upgrade(config.database_url)
+    upgrade(config.database_url, password=configured_password(config))
     ensure_evidence_key(config)
     out.print(f"database ready: {config.vendor.database}", markup=False)
     out.print(
@@ -85,27 +88,33 @@ def doctor(
         for one in diagnose(embedded, embedded.clock.now(), network=not offline):
             found.append(one)
             if not as_json:
-                _print_diagnosis(one)  # at once: what is to be reached may take its time
+                print_diagnosis(one)  # at once: what is to be reached may take its time
     if as_json:
-        print_json(
-            [
-                {
-                    "what": d.what,
-                    "well": d.well,
-                    "notice": d.notice,
-                    "message": d.message,
-                    "remedy": d.remedy,
-                }
-                for d in found
-            ]
-        )
+        print_json([as_document(one) for one in found])
+    require_health(found)
+
+
+def require_health(found: Sequence[Diagnosis]) -> None:
+    """Raises ``AttentionNeeded`` where a diagnosis is not well."""
     bad = sum(not d.well for d in found)
     if bad:
         verb = "needs" if bad == 1 else "need"
         raise AttentionNeeded(f"{bad} of {counted(len(found), 'check')} {verb} attention.")
 
 
-def _print_diagnosis(one: Diagnosis) -> None:
+def as_document(one: Diagnosis) -> dict[str, Any]:
+    """A diagnosis, for ``--json``."""
+    return {
+        "what": one.what,
+        "well": one.well,
+        "notice": one.notice,
+        "message": one.message,
+        "remedy": one.remedy,
+    }
+
+
+def print_diagnosis(one: Diagnosis) -> None:
+    """A diagnosis, as a line for people."""
     from rich.text import Text
 
     mark = Text("BAD ", style="bold red")

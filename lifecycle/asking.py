@@ -77,7 +77,8 @@ def ask_once(instance: Standalone, pace: Pace) -> None:
         outcome = instance.step()
     except Unavailable as fault:
         pace.failures += 1
-        log.warning("vendor_unavailable", message=str(fault), failures=pace.failures)
+        what = "vendor_unavailable" if fault.code == Unavailable.code else fault.code
+        log.warning(what, message=str(fault), failures=pace.failures)
         return
     except Refused as refused:
         # Shut out, or shown something that it does not understand: a person must see to that,

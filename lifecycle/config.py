@@ -13,14 +13,16 @@ from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lifecycle.config_deploy import DeploySection, require_order, require_owners
-from lifecycle.config_section import Secret, Section
+from lifecycle.config_section import Secret, Section, Url
 from lifecycle.errors import Finding, Refused, refuse
 
+MAX_CONFIG_BYTES = 1024 * 1024
 CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "PUSHCERT_CONFIG"
 
@@ -35,12 +37,23 @@ class VendorSection(Section):
 
     name: str = "Example MDM"
     database: str = "sqlite:///vendor.sqlite"
+    database_password: Secret = None
     ops: tuple[str, ...] = ()
     upload_at: str = "the setup page of your MDM server"
     language: Language = "en"
     templates: Path | None = None
     time_zone: str = "UTC"
     instances: Literal["embedded", "distributed"] = "embedded"
+
+    @field_validator("database")
+    @classmethod
+    def _is_one_of_ours(cls, url: str) -> str:
+        if not url.startswith(("sqlite://", "postgresql+psycopg://", "postgresql://")):
+            raise ValueError("a database is sqlite:///FILE or postgresql+psycopg://HOST/NAME")
+        parts = urlsplit(url)
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError("the password has no place here; database_password says where it is")
+        return url
 
     @field_validator("time_zone")
     @classmethod
@@ -57,6 +70,14 @@ class SignerSection(Section):
 
     directory: Path = Path("signer")
     passphrase: Secret = None
+    module: Path | None = None
+    pin: Secret = None
+
+
+class SigningSection(Section):
+    """Who lets a CSR be signed."""
+
+    approval: Literal["automatic", "manual"] = "automatic"
 
 
 class TrustSection(Section):
@@ -212,6 +233,26 @@ class VaultSection(Section):
     passphrase: Secret = None
 
 
+class BackupSection(Section):
+    """Who can open a backup: whoever knows the passphrase, or has a recipient's identity."""
+
+    passphrase: Secret = None
+    recipients: tuple[str, ...] = ()
+
+    @field_validator("recipients")
+    @classmethod
+    def _are_public(cls, recipients: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(recipient.startswith("age1") for recipient in recipients):
+            raise ValueError("a recipient is the public key that age-keygen shows: age1...")
+        return recipients
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if self.passphrase is not None and self.recipients:
+            raise ValueError("a backup is for recipients, or under a passphrase, not both")
+        return self
+
+
 class RunSection(Section):
     """The scheduler."""
 
@@ -225,7 +266,7 @@ class ServeSection(Section):
     port: int = Field(default=8443, ge=0, le=65535)
     certificate: Path | None = None
     key: Path | None = None
-    public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
+    public_url: Url | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
     trusted_proxies: tuple[str, ...] = ()
     poll_seconds: int = Field(default=60, ge=1, le=86_400)
     invitation_days: int = Field(default=7, ge=1, le=365)
@@ -243,7 +284,7 @@ class ServeSection(Section):
 class OidcSection(Section):
     """Sign-in to the ops dashboard through an OpenID Connect provider."""
 
-    issuer: str | None = Field(default=None, pattern=r"^https?://")
+    issuer: Url | None = Field(default=None, pattern=r"^https?://")
     client_id: str | None = None
     client_secret: Secret = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
@@ -269,7 +310,7 @@ class OidcSection(Section):
 class InstanceSection(Section):
     """A customer's instance on a machine of its own; unused in the embedded deployment."""
 
-    vendor: str | None = Field(default=None, pattern=r"^https?://[^?#]+$")
+    vendor: Url | None = Field(default=None, pattern=r"^https?://[^?#]+$")
     directory: Path = Path("instance")
     passphrase: Secret = None
     ca_file: Path | None = None
@@ -278,7 +319,7 @@ class InstanceSection(Section):
     rotate_days: int = Field(default=90, ge=1, le=3650)
     host: str = "127.0.0.1"
     port: int = Field(default=8444, ge=0, le=65535)
-    public_url: str | None = Field(default=None, pattern=r"^https?://[^?#]+$")
+    public_url: Url | None = Field(default=None, pattern=r"^https?://[^?#]+$")
     trusted_proxies: tuple[str, ...] = ()
 
     @field_validator("trusted_proxies")
@@ -297,6 +338,7 @@ class Config(Section):
 
     vendor: VendorSection = VendorSection()
     signer: SignerSection = SignerSection()
+    signing: SigningSection = SigningSection()
     trust: TrustSection = TrustSection()
     renewal: RenewalSection = RenewalSection()
     reminders: ReminderSection = ReminderSection()
@@ -308,6 +350,7 @@ class Config(Section):
     digest: DigestSection = DigestSection()
     notify: dict[str, ChannelSection] = Field(default_factory=dict)
     vault: VaultSection = VaultSection()
+    backup: BackupSection = BackupSection()
     run: RunSection = RunSection()
     serve: ServeSection = ServeSection()
     oidc: OidcSection = OidcSection()
@@ -341,6 +384,12 @@ class Config(Section):
         return path if path.is_absolute() else self.base / path
 
     @property
+    def is_one_machine(self) -> bool:
+        """Whether the registry is a file of this machine, so that locks on files keep processes
+        apart; with a database server others may be at work on other machines."""
+        return self.vendor.database.startswith("sqlite:")
+
+    @property
     def database_url(self) -> str:
         """The database URL, with a relative SQLite file made absolute."""
         prefix = "sqlite:///"
@@ -358,18 +407,34 @@ def load_config(file: Path) -> Config:
             every fault is named.
     """
     try:
-        text = file.read_bytes().decode()
-        values: dict[str, Any] = tomllib.loads(text)
+        data = file.read_bytes()
     except FileNotFoundError:
         raise refuse(
             "config_missing",
             f"There is no configuration file {file}.",
             "Make one with `pushcert init`, or name yours with --config.",
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise refuse(
-            "config_unreadable", f"{file} cannot be read as TOML ({error}).", "Mend that line."
-        ) from None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return parse_config(data, file)
+
+
+def parse_config(data: bytes, file: Path) -> Config:
+    """The configuration in ``data``.
+
+    Args:
+        data: TOML, UTF-8.
+        file: where it is from; relative paths are taken from its folder.
+
+    Raises:
+        Refused: as ``load_config``.
+    """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise _unreadable(file, ValueError(f"it has {len(data):,} bytes"))
+    try:
+        values: dict[str, Any] = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(file, error) from None
     try:
         return Config(**{**values, "base": file.absolute().parent})
     except ValidationError as error:
@@ -381,6 +446,12 @@ def load_config(file: Path) -> Config:
             )
             for fault in error.errors(include_input=False)
         ) from None
+
+
+def _unreadable(file: Path, error: Exception) -> Refused:
+    return refuse(
+        "config_unreadable", f"{file} cannot be read as TOML ({error}).", "Mend that line."
+    )
 
 
 def find_config(option: Path | None, environment: str | None) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lifecycle.config_section import Secret, Section
+from lifecycle.config_section import Secret, Section, Url
 
 CUSTOMER = "{customer}"
 """Stands for the customer's slug in a path."""
@@ -91,7 +91,7 @@ class CommandSection(TargetSection):
 class ServerSection(TargetSection):
     """An MDM server's API."""
 
-    url: str = Field(pattern=r"^https?://[^?#\s@]+$")
+    url: Url = Field(pattern=r"^https?://[^?#\s@]+$")
     api_key: Source
     ca_file: Path | None = None
     timeout_seconds: float = Field(default=30.0, gt=0, le=600)

@@ -18,6 +18,7 @@ from lifecycle.evidence_key import load_evidence_key
 from lifecycle.pki.certificates import certificate_name, parse_certificates
 from lifecycle.pki.chain import complete_chain
 from lifecycle.secret import secret_source
+from lifecycle.vendor import store
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.migrations import HEAD, current_revision
 from lifecycle.vendor.signer import SignerRecord
@@ -102,8 +103,26 @@ def _signer(embedded: Embedded, now: datetime) -> Iterator[Diagnosis]:
     except (PushcertError, OSError) as error:
         yield of_fault("signing key", error, AGAIN, "cannot be loaded: ")
     else:
-        yield Diagnosis("signing key", True, "can be loaded and fits the certificate")
+        yield _signing_key(embedded)
     yield _chain(embedded, record, now)
+
+
+def _signing_key(embedded: Embedded) -> Diagnosis:
+    """The key works here and now; what the worker last met may be another thing."""
+    token = embedded.signer.token()
+    where = "can be loaded" if token is None else "is in its token, can be used"
+    said = f"{where} and fits the certificate"
+    with embedded.database.reading() as session:
+        signer = store.current_signer(session)
+    if signer is None or signer.unavailable_since is None:
+        return Diagnosis("signing key", True, said)
+    return Diagnosis(
+        "signing key",
+        False,
+        f"{said}; the worker could not use it since {signer.unavailable_since:%Y-%m-%d %H:%M} UTC"
+        f" ({signer.unavailable_why}).",
+        "Run `pushcert signer check`, and see that the worker has the same PIN and module.",
+    )
 
 
 def _chain(embedded: Embedded, record: SignerRecord, now: datetime) -> Diagnosis:

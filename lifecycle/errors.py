@@ -111,6 +111,11 @@ class Unavailable(PushcertError):
     exit_status = 5
 
 
+class DatabaseLost(Unavailable):
+    """The vendor's database is away, was lost in the midst of a transaction, or two transactions
+    were in each other's way: the whole transaction may be tried again."""
+
+
 def refuse(code: str, message: str, remedy: str) -> Refused:
     """A ``Refused`` with a single finding."""
     return Refused(Finding(code, message, remedy))

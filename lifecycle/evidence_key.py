@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -87,7 +87,7 @@ def load_evidence_key(path: Path, passphrase: PassphraseSource | None) -> Eviden
             f"There is no key {path} to sign evidence with.",
             "Run `pushcert init` (with the folder of config.toml); it makes one.",
         ) from None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         raise refuse(
             "evidence_key_unreadable",
             f"{path} cannot be read as a private key in PEM with the passphrase configured.",
@@ -111,7 +111,7 @@ def verify_signature(public_pem: bytes, signature: bytes, data: Buffer) -> Finge
     """
     try:
         key = load_pem_public_key(public_pem)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise refuse(
             "public_key_unreadable",
             "The public key is not one in PEM.",

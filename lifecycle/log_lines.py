@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import structlog
 from structlog.typing import Processor
 
+from lifecycle.redaction import redact
 
-def configure(*more: Processor) -> None:
-    """Sets the log up for this process; without values of unforeseen errors' locals.
+
+def configure(*more: Processor, least: int = logging.NOTSET) -> None:
+    """Sets the log up for this process; no line shows a secret (``lifecycle.redaction``).
 
     Args:
         more: see each event before it becomes a line.
+        least: the least level that is logged (``logging.ERROR``, …).
     """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             *more,
+            redact,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         # Looked up for every line: what stderr is can change, and the old one be closed.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lifecycle.errors import refuse
+from lifecycle.secret_bytes import SecretBytes
 
 MAX_PASSPHRASE_BYTES = 4096
 COMMAND_TIMEOUT_SECONDS = 30.0
@@ -70,7 +71,7 @@ def parse_source(text: str) -> PassphraseSource:
             case "env":
                 return FromEnvironment(rest)
             case "file":
-                return FromFile(_credential(rest) or Path(rest).expanduser())
+                return FromFile(_credential(rest) or _from_home(rest))
             case "command":
                 return FromCommand(rest)
     raise refuse(
@@ -88,7 +89,15 @@ def _credential(path: str) -> Path | None:
     return None if name == path or folder is None else Path(folder) / name
 
 
-def resolve(source: PassphraseSource | None) -> bytes | None:
+def _from_home(path: str) -> Path:
+    """``~`` is the user's folder; where there is no such user it stays, and the file is missing."""
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError):  # ValueError: a NUL in the name
+        return Path(path)
+
+
+def resolve(source: PassphraseSource | None) -> SecretBytes | None:
     """The passphrase, without the line end that editors and commands put behind it.
 
     Args:
@@ -112,7 +121,7 @@ def resolve(source: PassphraseSource | None) -> bytes | None:
             where, found = f"The file {path}", _file(path)
         case FromCommand(command):
             where, found = "What the passphrase command printed", _command(command)
-    return _checked(where, found)
+    return SecretBytes(_checked(where, found))
 
 
 def _checked(where: str, found: bytes) -> bytes:
@@ -150,10 +159,11 @@ def _file(path: Path) -> bytes:
                     f"chmod 0600 {shlex.quote(str(path))}",
                 )
             return file.read(MAX_PASSPHRASE_BYTES + 3)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else "there is no such path"
         raise refuse(
             "passphrase_missing",
-            f"The passphrase file {path} cannot be read ({error.strerror}).",
+            f"The passphrase file {path} cannot be read ({why}).",
             "Create it with mode 0600, or name the right file.",
         ) from None
 

@@ -29,4 +29,5 @@ def configured_policy(config: Config) -> Policy:
         retry=timedelta(minutes=renewal.retry_minutes),
         distributed=config.vendor.instances == "distributed",
         instance_silent=timedelta(hours=config.serve.instance_silent_hours),
+        four_eyes=config.signing.approval == "manual",
     )

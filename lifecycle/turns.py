@@ -1,4 +1,9 @@
-"""What may run beside what: files that one process at a time holds."""
+"""What may run beside what: files that one process at a time holds.
+
+Locks on files keep the processes of one machine apart, which is all there is where the registry
+is a file. On a database server any number may tick and send: there they share the work by leases
+(``vendor.leases``), and only a sweep still has a file, for the pace that Apple sees of a machine.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lifecycle.config import Config
+from lifecycle.disk import naming_disk_trouble
 from lifecycle.errors import refuse
 
 RUN_LOCK = "run.lock"
@@ -21,11 +27,15 @@ SENDER_WAITS_SECONDS = 60
 
 @contextmanager
 def one_tick(config: Config) -> Iterator[None]:
-    """Keeps ticks apart: those of ``run`` and those of ``tick`` wait for each other.
+    """Keeps ticks apart, where the registry is a file: those of ``run`` and those of ``tick``
+    wait for each other.
 
     Raises:
         Refused: ``already_running``, another tick has been at work for minutes.
     """
+    if not config.is_one_machine:
+        yield
+        return
     with _held(config.base / TICK_LOCK, TICK_WAITS_SECONDS):
         yield
 
@@ -43,10 +53,15 @@ def one_sweep(config: Config) -> Iterator[None]:
 
 @contextmanager
 def one_sender(config: Config) -> Iterator[bool]:
-    """Lets one process send at a time; gives False where another one goes on for too long."""
+    """Lets one process send at a time, where the registry is a file; gives False where another
+    one goes on for too long."""
+    if not config.is_one_machine:
+        yield True
+        return
     lock = _lock(config.base / SENDER_LOCK, SENDER_WAITS_SECONDS)
     try:
-        lock.acquire()
+        with naming_disk_trouble(f"The lock {lock.lock_file}"):
+            lock.acquire()
     except Timeout:
         yield False
         return
@@ -58,11 +73,14 @@ def one_sender(config: Config) -> Iterator[bool]:
 
 @contextmanager
 def one_run(config: Config) -> Iterator[None]:
-    """Lets one ``run`` live at a time.
+    """Lets one ``run`` live at a time, where the registry is a file.
 
     Raises:
         Refused: ``already_running``.
     """
+    if not config.is_one_machine:
+        yield
+        return
     with _held(config.base / RUN_LOCK, 0):
         yield
 
@@ -71,7 +89,8 @@ def one_run(config: Config) -> Iterator[None]:
 def _held(path: Path, timeout: float) -> Iterator[None]:
     lock = _lock(path, timeout)
     try:
-        lock.acquire()
+        with naming_disk_trouble(f"The lock {path}"):
+            lock.acquire()
     except Timeout:
         raise refuse(
             "already_running",

@@ -14,7 +14,7 @@ from lifecycle.boundary import Unobserved, Watch, WriteObserver, ignore
 from lifecycle.clock import Clock
 from lifecycle.config import Config
 from lifecycle.policy import configured_policy
-from lifecycle.vendor.database import Database
+from lifecycle.registry_database import configured_database
 
 if TYPE_CHECKING:
     from lifecycle.vendor.digest import DigestSchedule
@@ -43,7 +43,7 @@ class VendorSide:
         self.clock = clock
         self.observer: WriteObserver = observer or Unobserved()
         self.policy = configured_policy(config)
-        self.database = Database(config.database_url, self.observer)
+        self.database = configured_database(config, self.observer)
 
     @cached_property
     def notices(self) -> Notices:
@@ -89,7 +89,7 @@ class VendorSide:
             if not mine:
                 return DeliverySummary(stopped="Another pushcert is sending.")
             return deliver_due(
-                self.database.transaction,
+                self.database,
                 transport,
                 self.clock.now(),
                 sender=self.config.smtp.sender,
@@ -103,7 +103,7 @@ class VendorSide:
 
     def write_digest(self) -> None:
         """Writes the day's digest into the outbox, once its hour has come."""
-        schedule = self._digest_schedule()
+        schedule = self.digest_schedule
         if schedule is not None:
             from lifecycle.vendor.digest import write_digest
 
@@ -120,10 +120,12 @@ class VendorSide:
             self.notices,
             self.clock.now(),
             quiet=configured_quiet_hours(self.config),
-            digest=self._digest_schedule(),
+            digest=self.digest_schedule,
         )
 
-    def _digest_schedule(self) -> DigestSchedule | None:
+    @property
+    def digest_schedule(self) -> DigestSchedule | None:
+        """When the day's digest is due; None where there is none."""
         if not self.config.digest.enabled:
             return None
         from zoneinfo import ZoneInfo

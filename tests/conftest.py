@@ -1,11 +1,12 @@
-"""Shared by all tests: in CI a skipped test is a failure."""
+"""Shared by all tests: in CI a skipped test is a failure; vendor databases of both kinds."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import hypothesis
 import pytest
 import structlog
 
+from bench.postgres import PostgresServer
 from lifecycle.errors import Finding
 from tests.building import build
 from tests.documents import ROOT
@@ -60,7 +62,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
 
 
-FOREIGN = frozenset({"openssl", "node", "keytool"})
+FOREIGN = frozenset({"age", "openssl", "node", "keytool"})
 
 
 @pytest.hookimpl(wrapper=True)
@@ -98,3 +100,72 @@ def every_code_is_documented(monkeypatch: pytest.MonkeyPatch) -> Generator[None]
     monkeypatch.setattr(Finding, "__init__", note)
     yield
     assert not met - DOCUMENTED - INVENTED, "run `python docs/make_findings.py`"
+
+
+KINDS = ("sqlite", "postgresql")
+"""What the vendor's database may be."""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, one for each process that runs tests; made when it is first needed."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database at the newest revision, to be copied."""
+    from lifecycle.vendor.migrations import upgrade
+
+    made = tmp_path_factory.mktemp("migrated") / "vendor.sqlite"
+    upgrade(f"sqlite:///{made}")
+    return made
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """A PostgreSQL database at the newest revision, to be copied: that takes 30 ms."""
+    from lifecycle.vendor.migrations import upgrade
+
+    upgrade(postgres.create("migrated"))
+    return "migrated"
+
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """An empty vendor database on PostgreSQL, at the newest revision."""
+    name = f"vendor_{next(_NUMBERS)}"
+    yield postgres.create(name, migrated_template)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, migrated_file: Path) -> str:
+    """An empty vendor database in SQLite, at the newest revision."""
+    shutil.copy(migrated_file, tmp_path / "vendor.sqlite")
+    return f"sqlite:///{tmp_path / 'vendor.sqlite'}"
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty vendor database at the newest revision: the test runs on each kind."""
+    url: str = request.getfixturevalue(
+        "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    )
+    return url
+
+
+@pytest.fixture(params=KINDS)
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A vendor database with nothing in it: the test runs on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'vendor.sqlite'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"bare_{next(_NUMBERS)}"
+    yield server.create(name)
+    server.drop(name)

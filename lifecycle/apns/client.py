@@ -208,7 +208,7 @@ class ApnsClient:
                 self._broken = connection
             return self._failed(_named(error, Stage.OPEN), connection=broke)
         self._failures = 0
-        answer = _read(push, response)
+        answer = read_answer(push, response)
         if answer.status in BUSY:
             self._pace.trouble()
             if answer.reason == Reason.SHUTDOWN:
@@ -266,7 +266,8 @@ def _unanswered(push: Push, trouble: Trouble, attempts: int) -> Answer:
     )
 
 
-def _read(push: Push, response: Answered) -> Answer:
+def read_answer(push: Push, response: Answered) -> Answer:
+    """What a whole response to ``push`` says; for any body there is an answer."""
     document: dict[str, Any] = {}
     if response.status != 200:
         try:

@@ -100,7 +100,7 @@ async def _tunnel(gateway: Gateway, proxy: SplitResult, protocol: asyncio.Protoc
             pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
             lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode()}")
         transport.write("\r\n".join((*lines, "", "")).encode())
-        _require_success(await answered)
+        require_success(await answered)
     except BaseException:
         transport.abort()
         raise
@@ -108,7 +108,7 @@ async def _tunnel(gateway: Gateway, proxy: SplitResult, protocol: asyncio.Protoc
     protocol.connection_made(transport)
 
 
-def _require_success(answer: bytes) -> None:
+def require_success(answer: bytes) -> None:
     """Raises ``ProxyRefused`` unless a proxy's answer begins like ``HTTP/1.1 200``."""
     status = (answer.split(b" ", 2)[1:2] or [b""])[0][:3].decode("ascii", "replace")
     if not (status.isdecimal() and status[0] == "2"):

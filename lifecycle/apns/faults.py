@@ -237,7 +237,7 @@ def goaway_trouble(debug_data: bytes) -> Trouble:
     """FACTS.md: a closing connection says why, as JSON in the GOAWAY's debug data."""
     try:
         document = json.loads(debug_data[:1024])
-    except ValueError:
+    except (ValueError, RecursionError):
         return Trouble.lost()
     reason = read_reason(document)
     if reason in _CERTIFICATE_REASONS:

@@ -19,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from sqlmodel import Session
 
 from lifecycle.boundary import WriteObserver
+from lifecycle.disk import disk_trouble
 from lifecycle.errors import PushcertError, Unavailable, refuse
 
 BUSY_TIMEOUT_MS = 30_000
@@ -91,7 +92,7 @@ def _fault(path: Path, error: DatabaseError) -> PushcertError:
             "Restore the vault from a backup.",
         )
     if isinstance(error, OperationalError):
-        return Unavailable(
+        return disk_trouble(error.orig, f"The vault {path}") or Unavailable(
             f"The vault {path} cannot be used just now ({error.orig}).",
             "Check the disk and whether another pushcert is at work in it, and try again.",
         )

@@ -7,7 +7,6 @@ portal`, and for other products' tests through ``PortalClient`` or plain HTTP.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -206,7 +205,7 @@ def _handler(desk: _Desk, authority: Authority) -> type[BaseHTTPRequestHandler]:
                         ]
                     },
                 )
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 self._send(400, {"error": "the body is not a JSON object"})
 
         def _send(self, status: int, document: object) -> None:
@@ -246,7 +245,7 @@ def _text(document: Document, name: str) -> str:
 def _file(document: Document) -> bytes:
     try:
         return base64.b64decode(_text(document, "request"), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or letters beyond ASCII
         raise malformed("“request” is not Base64.") from None
 
 

@@ -9,7 +9,6 @@ gives the certificate as DER (its source, platform/config).
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable
 
@@ -64,6 +63,6 @@ class MicroMdm:
             raise self._server.answer_wrong(f"{answer.status} without a certificate")
         try:
             found = read_upload(base64.b64decode(given, validate=True)).certificate
-        except (Refused, binascii.Error):
+        except (Refused, ValueError):  # ValueError: no Base64
             raise self._server.answer_wrong("what it has is no push certificate") from None
         return ServerCertificate(str(found.topic), found.not_after, pem=found.pem)

@@ -96,12 +96,30 @@ class Reach:
         ca_file: trust these roots instead of the system's.
         timeout: seconds for each step of a request.
         plain_http: allow ``http:`` to another machine.
+
+    Raises:
+        Refused: ``mdm_server_url_malformed``.
     """
 
     url: str
     ca_file: Path | None = None
     timeout: float = 30.0
     plain_http: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            whole = bool(parts.hostname) and parts.port != 0 and self.url.isprintable()
+        except ValueError:
+            whole = False
+        if not whole:
+            # Not repeated: there may be a password in it.
+            raise refuse(
+                "mdm_server_url_malformed",
+                "The address of the MDM server is not one of the form https://host or"
+                " https://host:port.",
+                "Give the URL of its API.",
+            )
 
     @property
     def host(self) -> str:
@@ -162,9 +180,9 @@ class MdmServer:
                 ) as response,
             ):
                 status, data = response.status_code, _limited(response)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._down(error) from None
-        answer = _answer(status, data, secret)
+        answer = read_answer(status, data, secret)
         self._require_use(answer)
         return answer
 
@@ -210,7 +228,7 @@ class MdmServer:
                 "Name a PEM file with the CA certificates to trust.",
             ) from None
 
-    def _down(self, error: httpx.HTTPError) -> Refused | ServerDown:
+    def _down(self, error: Exception) -> Refused | ServerDown:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -255,9 +273,9 @@ def instant(text: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # OverflowError: before the year 1 in UTC, or after 9999
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _limited(response: httpx.Response) -> bytes:
@@ -269,7 +287,14 @@ def _limited(response: httpx.Response) -> bytes:
     return data
 
 
-def _answer(status: int, data: bytes, secret: bytes) -> Answer:
+def read_answer(status: int, data: bytes, secret: bytes) -> Answer:
+    """An answer, taken apart.
+
+    Args:
+        status: of HTTP.
+        data: the body.
+        secret: what was sent and must not be quoted.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

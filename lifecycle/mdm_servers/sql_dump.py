@@ -8,23 +8,26 @@ too.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 from lifecycle.errors import refuse
 
-MAX_DUMP_BYTES = 256 * 1024 * 1024
+MAX_DUMP_BYTES = 64 * 1024 * 1024
+"""As text it can take four times as much memory."""
 _LOOK = 4096
 _NOT_COLUMNS = frozenset(
     {"PRIMARY", "UNIQUE", "KEY", "INDEX", "CONSTRAINT", "CHECK", "FOREIGN", "FULLTEXT", "EXCLUDE"}
 )
 _WORD = r"[`\"]?(\w+)[`\"]?"
 _TABLE = rf"(?:{_WORD}\.)?{_WORD}"
-_CREATE = re.compile(rf"^CREATE TABLE (?:IF NOT EXISTS )?{_TABLE}\s*\((.*?)^\)", re.M | re.S)
-_COPY = re.compile(rf"^COPY {_TABLE} \(([^)]*)\) FROM stdin;\n(.*?)^\\\.$", re.M | re.S)
-_INSERT = re.compile(rf"^INSERT INTO {_TABLE}\s*(?:\(([^)]*)\))?\s*VALUES\s*", re.M)
+# None of these looks beyond its own line (or the white space behind it), and what a match opens is
+# passed over before the next is looked for: the time taken grows with the size of the dump alone.
+_CREATE = re.compile(rf"^CREATE TABLE (?:IF NOT EXISTS )?{_TABLE}[ \t]*\(", re.M)
+_COPY = re.compile(rf"^COPY {_TABLE} \(([^)\n]*)\) FROM stdin;\n", re.M)
+_INSERT = re.compile(rf"^INSERT INTO {_TABLE}[ \t]*(?:\(([^)\n]*)\))?\s*+VALUES\s*+", re.M)
 _VALUE = r"(NULL\b)|(?:_binary\s+|[Ee])?'({string})'|([-+.\w]+)"
-_WITH_ESCAPES = re.compile(_VALUE.format(string=r"(?:[^'\\]|''|\\.)*"), re.S)
-_PLAIN = re.compile(_VALUE.format(string=r"(?:[^']|'')*"), re.S)
+_WITH_ESCAPES = re.compile(_VALUE.format(string=r"(?:[^'\\]++|''|\\.)*+"), re.S)
+_PLAIN = re.compile(_VALUE.format(string=r"(?:[^']++|'')*+"), re.S)
 _ESCAPES = {
     "n": "\n",
     "r": "\r",
@@ -66,23 +69,45 @@ def rows(data: bytes, tables: Collection[str], columns: Collection[str]) -> Iter
             f"Dump the one table that is needed: {' or '.join(sorted(tables))}.",
         )
     text = data.decode(errors="replace").replace("\r\n", "\n")
-    created = {name: _columns_of(body) for _, name, body in _CREATE.findall(text) if name in tables}
+    if not text.endswith("\n"):
+        text += "\n"
+    created = {
+        match[2]: _columns_of(body)
+        for match, body in _enclosed(text, _CREATE, ")")
+        if match[2] in tables
+    }
     found = bool(created)
-    for match in _COPY.finditer(text):
+    for match, body in _enclosed(text, _COPY, "\\.\n"):
         if match[2] in tables:
             found = True
-            yield from _copied(match[4], _names(match[3]), columns)
-    for match in _INSERT.finditer(text):
-        if match[2] in tables:
+            yield from _copied(body, _names(match[3]), columns)
+    position = 0
+    while (insert := _INSERT.search(text, position)) is not None:
+        position = insert.end()
+        if insert[2] in tables:
             found = True
-            names = _names(match[3]) if match[3] else created.get(match[2], [])
-            yield from _inserted(text, match.end(), names, columns)
+            names = _names(insert[3]) if insert[3] else created.get(insert[2], [])
+            position = yield from _inserted(text, position, names, columns)
     if not found:
         raise refuse(
             "dump_table_missing",
             f"The dump has no table {' or '.join(sorted(tables))}.",
             "Dump it with mysqldump or pg_dump from NanoMDM's database.",
         )
+
+
+def _enclosed(
+    text: str, opening: re.Pattern[str], closing: str
+) -> Iterator[tuple[re.Match[str], str]]:
+    """What stands between each opening and the closing after it, which begins a line."""
+    position = 0
+    while (match := opening.search(text, position)) is not None:
+        # From one back: an empty body's closing stands right behind the opening's line end.
+        end = text.find("\n" + closing, match.end() - 1)
+        if end < 0:
+            return
+        yield match, text[match.end() : end + 1]
+        position = end + 1
 
 
 def _columns_of(body: str) -> list[str]:
@@ -106,7 +131,8 @@ def _copied(body: str, names: Sequence[str], columns: Collection[str]) -> Iterat
 
 def _inserted(
     text: str, position: int, names: Sequence[str], columns: Collection[str]
-) -> Iterator[Row]:
+) -> Generator[Row, None, int]:
+    """The rows of one INSERT; gives the place behind them."""
     if not names:
         raise refuse(
             "dump_columns_unknown",
@@ -135,6 +161,7 @@ def _inserted(
         if position < len(text) and text[position] == ",":
             position += 1
             position += _space(text, position)
+    return position
 
 
 def _space(text: str, position: int) -> int:

@@ -7,12 +7,15 @@ itself, ``checkin_event.raw_payload``, Base64 (NanoMDM, service/webhook/event.js
 from __future__ import annotations
 
 import base64
-import binascii
+import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from lifecycle.errors import Refused, refuse
 
+MAX_WEBHOOK_BYTES = 16 * 1024 * 1024
+"""Parsed JSON can take 25 times as much memory as its text."""
 TOKEN_UPDATE = "mdm.TokenUpdate"  # noqa: S105 - the name of an event
 
 
@@ -25,8 +28,15 @@ def token_updates(data: bytes) -> list[bytes]:
     """The TokenUpdate messages among the events, in their order; other events are passed over.
 
     Raises:
-        Refused: ``webhook_unreadable``, ``webhook_without_tokens``.
+        Refused: ``webhook_too_large``, ``webhook_unreadable``, ``webhook_without_tokens``.
     """
+    if len(data) > MAX_WEBHOOK_BYTES:
+        raise refuse(
+            "webhook_too_large",
+            f"The file has {len(data) // 2**20} MiB; at most {MAX_WEBHOOK_BYTES // 2**20} are"
+            " read.",
+            "Keep the mdm.TokenUpdate events alone, or split the file.",
+        )
     found = []
     for event in _events(data):
         if not isinstance(event, dict) or event.get("topic") != TOKEN_UPDATE:
@@ -35,7 +45,7 @@ def token_updates(data: bytes) -> list[bytes]:
         raw = checkin.get("raw_payload") if isinstance(checkin, dict) else None
         try:
             found.append(base64.b64decode(raw if isinstance(raw, str) else "", validate=True))
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or letters beyond ASCII
             raise _unreadable() from None
     if not found:
         raise refuse(
@@ -47,16 +57,24 @@ def token_updates(data: bytes) -> list[bytes]:
     return found
 
 
-def _events(data: bytes) -> list[Any]:
+def _events(data: bytes) -> Iterator[Any]:
     text = data.decode("utf-8-sig", errors="replace")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except (ValueError, RecursionError):
-            raise _unreadable() from None
-    return document if isinstance(document, list) else [document]
+        yield from _lines(text)
+        return
+    yield from document if isinstance(document, list) else [document]
+
+
+def _lines(text: str) -> Iterator[Any]:
+    for line in io.StringIO(text):
+        if line.strip():
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                raise _unreadable() from None
+            yield event
 
 
 def _unreadable() -> Refused:

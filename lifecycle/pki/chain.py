@@ -44,6 +44,9 @@ __all__ = ["Chain", "TrustStore", "certificate_name", "complete_chain", "parse_c
 MAX_CHAIN_LENGTH = 8
 MAX_PILE = 512
 _SEARCH_STEPS = 2000
+_SIGNATURES = 100
+"""That a search verifies at most: a pile of CA certificates of one name and key, of which each may
+have issued each, would otherwise cost minutes. Apple's chains need three."""
 
 _Path = tuple[x509.Certificate, ...]
 
@@ -181,6 +184,7 @@ class _Search:
         self._trusted_source = frozenset((*trust.roots, *trust.intermediates))
         self._candidates = tuple(dict.fromkeys((*trust.roots, *trust.intermediates, *pile)))
         self._steps = _SEARCH_STEPS
+        self._signatures = _SIGNATURES
         self._issuers: dict[x509.Certificate, _Path] = {}
         self._dead_end: _Path = ()
 
@@ -220,10 +224,21 @@ class _Search:
             known = tuple(
                 c
                 for c in self._candidates
-                if c != certificate and issued_by(certificate, c, allow_sha1=sha1)
+                if c != certificate and self._issued(certificate, c, allow_sha1=sha1)
             )
             self._issuers[certificate] = known
         return known
+
+    def _issued(
+        self, certificate: x509.Certificate, by: x509.Certificate, *, allow_sha1: bool
+    ) -> bool:
+        if not names_issuer(certificate, by) or self._signatures <= 0:
+            return False
+        wanted, offered = authority_key(certificate), subject_key(by)
+        if wanted is not None and offered is not None and wanted != offered:
+            return False
+        self._signatures -= 1
+        return issued_by(certificate, by, allow_sha1=allow_sha1)
 
 
 def _may_issue(issuer: x509.Certificate, below: _Path) -> bool:

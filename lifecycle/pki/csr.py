@@ -14,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from lifecycle.errors import Finding, Refused, raise_for, refuse
 from lifecycle.pki import der as asn1
@@ -36,21 +37,13 @@ _OID_SHA256_WITH_RSA = bytes.fromhex("06092a864886f70d01010b")
 class Csr:
     """A CSR that could be parsed; whether it is fit to be signed, ``vet_csr`` says.
 
+    What is in it is looked up when it is asked for: signing thousands of them asks for little.
+
     Attributes:
         der: exactly the bytes that were received.
-        common_name: of the subject; empty if there is none.
-        email: emailAddress of the subject, or None.
-        country: of the subject, or None.
-        key_bits: size of the public key.
-        key_fingerprint: of the public key, as on the certificate that will come of it.
     """
 
     der: bytes
-    common_name: str
-    email: str | None
-    country: str | None
-    key_bits: int
-    key_fingerprint: Fingerprint
 
     @property
     def pem(self) -> str:
@@ -66,6 +59,41 @@ class Csr:
     def parsed(self) -> x509.CertificateSigningRequest:
         """The DER, loaded."""
         return x509.load_der_x509_csr(self.der)
+
+    @cached_property
+    def public_key(self) -> CertificatePublicKeyTypes:
+        """The customer's public key."""
+        return self.parsed.public_key()
+
+    @cached_property
+    def subject(self) -> dict[ObjectIdentifier, str]:
+        """The attributes of the subject that are not empty."""
+        return subject_values(self.parsed)
+
+    @property
+    def common_name(self) -> str:
+        """Of the subject; empty if there is none."""
+        return self.subject.get(NameOID.COMMON_NAME, "")
+
+    @property
+    def email(self) -> str | None:
+        """emailAddress of the subject, or None."""
+        return self.subject.get(NameOID.EMAIL_ADDRESS)
+
+    @property
+    def country(self) -> str | None:
+        """Of the subject, or None."""
+        return self.subject.get(NameOID.COUNTRY_NAME)
+
+    @property
+    def key_bits(self) -> int:
+        """Size of the public key."""
+        return int(getattr(self.public_key, "key_size", 0))
+
+    @cached_property
+    def key_fingerprint(self) -> Fingerprint:
+        """Of the public key, as on the certificate that will come of it."""
+        return key_fingerprint(self.public_key)
 
 
 def build_csr(key: RSAPrivateKey, *, email: str, common_name: str, country: str = "US") -> Csr:
@@ -91,7 +119,7 @@ def build_csr(key: RSAPrivateKey, *, email: str, common_name: str, country: str 
         asn1.element(asn1.SEQUENCE, _OID_SHA256_WITH_RSA, asn1.element(asn1.NULL)),
         asn1.element(asn1.BIT_STRING, b"\0", signature),
     )
-    return Csr(der, common_name, email, country, key.key_size, key_fingerprint(public_key))
+    return Csr(der)
 
 
 def parse_csr(data: bytes) -> Csr:
@@ -111,31 +139,21 @@ def parse_csr(data: bytes) -> Csr:
             f"The file has {len(data):,} bytes; a CSR has a few thousand.",
             "Choose the file that ends in .csr or .certSigningRequest.",
         )
-    der = _only_csr(data)
+    csr = Csr(data if asn1.element_length(data) == len(data) else _only_csr(data))
+    known = csr.__dict__  # what the cached properties would look up, without their locks
     try:
-        request = x509.load_der_x509_csr(der)
-        names = subject_values(request)
+        known["parsed"] = request = x509.load_der_x509_csr(csr.der)
+        known["subject"] = subject_values(request)
     except UNREADABLE:
-        raise _damaged(der) from None
+        raise _damaged(csr.der) from None
     try:
-        key = request.public_key()
-        bits = int(getattr(key, "key_size", 0))
-        fp = key_fingerprint(key)
+        known["public_key"] = request.public_key()
     except UNREADABLE:
         raise refuse(
             "csr_key_unreadable",
             "The public key in the CSR is not a key that can be used.",
             f"Make a new RSA key of {MIN_KEY_BITS} bits and a CSR with it.",
         ) from None
-    csr = Csr(
-        der=der,
-        common_name=names.get(NameOID.COMMON_NAME, ""),
-        email=names.get(NameOID.EMAIL_ADDRESS),
-        country=names.get(NameOID.COUNTRY_NAME),
-        key_bits=bits,
-        key_fingerprint=fp,
-    )
-    csr.__dict__["parsed"] = request  # what the cached property would compute once more
     return csr
 
 
@@ -145,8 +163,7 @@ def vet_csr(csr: Csr) -> tuple[Finding, ...]:
     The self-signature, an RSA key of 2048 bits or more, a SHA-2 signature, no CA wanted, a
     subject; the codes are listed at ``lifecycle.pki.vetting.vet``.
     """
-    named = csr.common_name or csr.email or csr.country or subject_values(csr.parsed)
-    return vet(csr.parsed, has_subject=bool(named))
+    return vet(csr.parsed, csr.public_key, has_subject=bool(csr.subject))
 
 
 def read_csr(data: bytes) -> Csr:
@@ -156,7 +173,9 @@ def read_csr(data: bytes) -> Csr:
         Refused: with every finding of ``parse_csr`` or ``vet_csr``.
     """
     csr = parse_csr(data)
-    raise_for(vet_csr(csr))
+    findings = vet_csr(csr)
+    if findings:
+        raise_for(findings)
     return csr
 
 

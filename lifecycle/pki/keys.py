@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from lifecycle.errors import Refused, refuse
+from lifecycle.errors import Finding, Refused, raise_for, refuse
 from lifecycle.pki.kinds import PKCS5_OID, FileKind, kind_of
 from lifecycle.pki.pem import pem_blocks
+from lifecycle.pki.work_factor import MAX_KEY_BYTES, cost_findings, too_long
 
 KEY_BITS = 2048
 PUBLIC_EXPONENT = 65537
@@ -45,12 +46,13 @@ def load_private_key(
     Raises:
         Refused: ``private_key_missing``, ``private_key_ambiguous``, ``private_key_encrypted``,
             ``passphrase_wrong``, ``private_key_damaged``, ``private_key_not_rsa``,
-            ``private_key_too_short``, or what ``pem_blocks`` raises. Never carries any byte of
-            ``data`` or ``passphrase``.
+            ``private_key_too_short``, ``private_key_too_long``, ``key_derivation_too_costly``,
+            or what ``pem_blocks`` raises. Never carries any byte of ``data`` or ``passphrase``.
     """
     if len(data) > MAX_KEY_FILE_BYTES:
         raise _missing("too big to be a private key")
     source, is_pem = _key_source(data)
+    raise_for(_cost_findings(source, is_pem=is_pem))
     try:
         key = _load(source, passphrase or None, is_pem=is_pem, trusted=trusted)
     except TypeError:
@@ -85,8 +87,16 @@ def load_pkcs12(
     Raises:
         Refused: ``pkcs12_unreadable`` (wrong passphrase or damaged; the format does not tell
             the two apart), ``pkcs12_incomplete`` (no key or no certificate),
+            ``pkcs12_too_large``, ``key_derivation_too_costly``, ``private_key_too_long``,
             ``private_key_not_rsa``, ``private_key_too_short``.
     """
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise refuse(
+            "pkcs12_too_large",
+            f"The PKCS#12 file has {len(data):,} bytes; at most {MAX_KEY_FILE_BYTES:,} are read.",
+            "Export the one certificate with its private key.",
+        )
+    raise_for(cost_findings(data))
     try:
         key, leaf, others = pkcs12.load_key_and_certificates(data, passphrase or None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -121,6 +131,13 @@ def _key_source(data: bytes) -> tuple[bytes, bool]:
     if not blocks and kind in (FileKind.PRIVATE_KEY, FileKind.BINARY):
         return data, False
     raise _missing(kind.value)
+
+
+def _cost_findings(source: bytes, *, is_pem: bool) -> tuple[Finding, ...]:
+    der = pem_blocks(source)[0].der if is_pem else source
+    if len(der) > MAX_KEY_BYTES:
+        return (too_long(len(der)),)
+    return cost_findings(der)
 
 
 def _load(source: bytes, passphrase: bytes | None, *, is_pem: bool, trusted: bool) -> object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import plistlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from xml.parsers.expat import ExpatError
@@ -30,6 +31,7 @@ from lifecycle.pki.request_checks import check_request
 __all__ = [
     "KeySigner",
     "PushCertRequest",
+    "RequestPress",
     "SignsCsr",
     "check_request",
     "decode_request",
@@ -45,18 +47,20 @@ _SIGNATURE_KEY = "PushCertSignature"
 
 # The form that Python's plistlib and Apple's own tools write. Written out because none of the
 # three values can hold a character that XML would escape.
-_PLIST = (
+_HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" '
     '"http://www.apple.com/DTDs/PropertyList-1.0.dtd">\n'
     '<plist version="1.0">\n'
     "<dict>\n"
     f"\t<key>{_CHAIN_KEY}</key>\n\t<string>%s</string>\n"
-    f"\t<key>{_CSR_KEY}</key>\n\t<string>%s</string>\n"
-    f"\t<key>{_SIGNATURE_KEY}</key>\n\t<string>%s</string>\n"
-    "</dict>\n"
-    "</plist>\n"
+    f"\t<key>{_CSR_KEY}</key>\n\t<string>"
 )
+_BETWEEN = f"</string>\n\t<key>{_SIGNATURE_KEY}</key>\n\t<string>".encode()
+_END = b"</string>\n</dict>\n</plist>\n"
+
+
+_PADDING, _HASH = padding.PKCS1v15(), hashes.SHA256()
 
 
 class SignsCsr(Protocol):
@@ -80,7 +84,7 @@ class KeySigner:
 
     def sign(self, data: bytes) -> bytes:
         """See ``SignsCsr.sign``."""
-        return self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return self._key.sign(data, _PADDING, _HASH)
 
     def __repr__(self) -> str:
         return "KeySigner(<private key>)"
@@ -106,15 +110,89 @@ class PushCertRequest:
         Raises:
             ValueError: ``chain_pem`` is no PEM (it holds a character that XML would escape).
         """
-        if not self.chain_pem.isascii() or any(c in self.chain_pem for c in "<>&"):
-            raise ValueError("the chain of a push certificate request must be PEM")
-        return (_PLIST % (self.chain_pem, _base64(self.csr_der), _base64(self.signature))).encode(
-            "ascii"
-        )
+        return _head(self.chain_pem) + _tail(self.csr_der, self.signature)
 
     def encode(self) -> str:
         """What is uploaded: the Base64 of the property list on one line, no line end."""
         return _base64(self.plist())
+
+
+def proves_pair(signer: SignsCsr, key: object) -> bool:
+    """Whether what ``signer`` signs is verified by ``key``: the one is the other's private half.
+
+    Raises:
+        Unavailable: from ``signer``.
+    """
+    message = b"pushcert: do the signing key and its certificate belong together?"
+    if not isinstance(key, RSAPublicKey):
+        return False
+    try:
+        key.verify(signer.sign(message), message, padding.PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
+
+
+class RequestPress:
+    """Makes requests with one signer, one after the other.
+
+    What they have in common — the chain — is encoded once. That the signer's key is the leaf's is
+    proven once where the key is in this process: OpenSSL checks every RSA signature that it makes
+    with the public half before it gives it out. What comes from outside (a token) is checked with
+    the leaf's key each time.
+
+    Raises:
+        Refused: ``signer_key_not_rsa`` or ``signer_key_mismatch``, as ``sign_request`` does.
+        Unavailable: from ``signer``.
+    """
+
+    def __init__(self, signer: SignsCsr, chain: Chain, *, check_each: bool) -> None:
+        require_pair(signer, chain)
+        self._signer = signer
+        self._chain = chain
+        self._check_each = check_each
+        head = _head(chain.pem())
+        # Base64 takes three bytes at a time: whole threes of the head never change.
+        whole = len(head) // 3 * 3
+        self._encoded = _base64(head[:whole])
+        self._left = head[whole:]
+
+    def sign(self, csrs: Iterable[Csr]) -> list[bytes]:
+        """The signatures of requests for CSRs that have been vetted, in their order."""
+        if self._check_each:
+            return [sign_request(csr, self._signer, self._chain).signature for csr in csrs]
+        sign = self._signer.sign
+        return [sign(csr.der) for csr in csrs]
+
+    def encode(self, csrs: Iterable[Csr], signatures: Iterable[bytes]) -> list[str]:
+        """The requests with these signatures; what ``PushCertRequest.encode`` gives."""
+        base64, left = binascii.b2a_base64, self._left
+        tails = (
+            b"".join(
+                (
+                    left,
+                    base64(csr.der, newline=False),
+                    _BETWEEN,
+                    base64(signature, newline=False),
+                    _END,
+                )
+            )
+            for csr, signature in zip(csrs, signatures, strict=True)
+        )
+        return [self._encoded + base64(tail, newline=False).decode("ascii") for tail in tails]
+
+
+def require_pair(signer: SignsCsr, chain: Chain) -> None:
+    """Proves with a signature that the signer's key is that of ``chain.leaf``.
+
+    Raises:
+        Refused: ``signer_key_not_rsa``, ``signer_key_mismatch``.
+        Unavailable: from ``signer``.
+    """
+    if not isinstance(chain.leaf_key, RSAPublicKey):
+        raise _key_not_rsa(chain)
+    if not proves_pair(signer, chain.leaf_key):
+        raise _key_mismatch(chain)
 
 
 def sign_request(csr: Csr, signer: SignsCsr, chain: Chain) -> PushCertRequest:
@@ -130,20 +208,12 @@ def sign_request(csr: Csr, signer: SignsCsr, chain: Chain) -> PushCertRequest:
     """
     key = chain.leaf_key
     if not isinstance(key, RSAPublicKey):
-        raise refuse(
-            "signer_key_not_rsa",
-            f"“{certificate_name(chain.leaf)}” has no RSA key; Apple wants SHA256WithRSA.",
-            "Import the MDM signing certificate that Apple issued for an RSA key.",
-        )
+        raise _key_not_rsa(chain)
     signature = signer.sign(csr.der)
     try:
         key.verify(signature, csr.der, padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature:
-        raise refuse(
-            "signer_key_mismatch",
-            f"The signing key is not the key of “{certificate_name(chain.leaf)}”.",
-            "Import the MDM signing certificate together with the key its CSR was made with.",
-        ) from None
+        raise _key_mismatch(chain) from None
     return PushCertRequest(csr.der, chain.pem(), signature)
 
 
@@ -213,6 +283,33 @@ def _from_base64(text: str, key: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError:
         raise _damaged(f"{key} is not valid Base64") from None
+
+
+def _key_not_rsa(chain: Chain) -> Refused:
+    return refuse(
+        "signer_key_not_rsa",
+        f"“{certificate_name(chain.leaf)}” has no RSA key; Apple wants SHA256WithRSA.",
+        "Import the MDM signing certificate that Apple issued for an RSA key.",
+    )
+
+
+def _key_mismatch(chain: Chain) -> Refused:
+    return refuse(
+        "signer_key_mismatch",
+        f"The signing key is not the key of “{certificate_name(chain.leaf)}”.",
+        "Import the MDM signing certificate together with the key its CSR was made with.",
+    )
+
+
+def _head(chain_pem: str) -> bytes:
+    if not chain_pem.isascii() or any(c in chain_pem for c in "<>&"):
+        raise ValueError("the chain of a push certificate request must be PEM")
+    return (_HEAD % chain_pem).encode("ascii")
+
+
+def _tail(csr_der: bytes, signature: bytes) -> bytes:
+    csr = binascii.b2a_base64(csr_der, newline=False)
+    return csr + _BETWEEN + binascii.b2a_base64(signature, newline=False) + _END
 
 
 def _base64(data: bytes) -> str:

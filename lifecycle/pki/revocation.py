@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -17,7 +17,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from lifecycle.errors import Refused, refuse
-from lifecycle.pki.certificates import extension, issued_by
+from lifecycle.pki.certificates import UNREADABLE, extension, issued_by
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the responder's clock may be ahead of ours."""
@@ -67,7 +67,7 @@ def read_ocsp_response(
         _require_current(response, at)
         status = response.certificate_status
         revoked_at = response.revocation_time_utc
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise _unusable("ocsp_unreadable", "The responder's answer cannot be read.") from None
     revoked = status is ocsp.OCSPCertStatus.REVOKED
     return RevocationStatus(

@@ -40,6 +40,15 @@ def check_signing_certificate(
     return (*_key_findings(certificate, key), *_use_findings(certificate), *_dates(certificate, at))
 
 
+def key_mismatch() -> Finding:
+    """The finding about a key that is another certificate's."""
+    return Finding(
+        "signing_key_mismatch",
+        "The private key does not belong to the signing certificate.",
+        "Give the key that the certificate's CSR was made with.",
+    )
+
+
 def _key_findings(certificate: x509.Certificate, key: PublicKeyTypes | None) -> Iterator[Finding]:
     try:
         own = certificate.public_key()
@@ -60,11 +69,7 @@ def _key_findings(certificate: x509.Certificate, key: PublicKeyTypes | None) -> 
             "Make a new CSR with a longer key and get a new MDM signing certificate.",
         )
     if key is not None and key_fingerprint(key) != key_fingerprint(own):
-        yield Finding(
-            "signing_key_mismatch",
-            "The private key does not belong to the signing certificate.",
-            "Give the key that the certificate's CSR was made with.",
-        )
+        yield key_mismatch()
 
 
 def _use_findings(certificate: x509.Certificate) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from lifecycle.config import CONFIG_NAME, load_config
 from lifecycle.instance.vault import Vault
 from lifecycle.lab.clock import FileClock
 from lifecycle.lab.tap import Tap
+from lifecycle.registry_database import configured_password
 from lifecycle.rehearsal import victim
 from lifecycle.rehearsal.deployment import Uploaded
 from lifecycle.rehearsal.distributed_boundary import DistributedBoundary
@@ -65,7 +66,7 @@ class DistributedDeployment:
         directory.mkdir(mode=0o700)
         _write_vendor(directory, lab)
         config = load_config(directory / CONFIG_NAME)
-        upgrade(config.database_url)
+        upgrade(config.database_url, password=configured_password(config))
         self.plane = VendorPlane(config, lab.clock)
         self.tap = Tap(lab.authority, lab.directory, record=lab.directory / "recording")
         self.vendor = VendorMachine(directory, self._clock_file)

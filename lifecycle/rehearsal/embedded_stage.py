@@ -9,6 +9,7 @@ from pathlib import Path
 from lifecycle.boundary import WriteObserver
 from lifecycle.config import CONFIG_NAME, load_config
 from lifecycle.embedded import Embedded
+from lifecycle.registry_database import configured_password
 from lifecycle.rehearsal import victim
 from lifecycle.rehearsal.deployment import Uploaded
 from lifecycle.rehearsal.disclosure import Disclosure, Search, Secret
@@ -26,6 +27,7 @@ class EmbeddedDeployment:
     Args:
         lab: around it; its directory is the vendor's.
         observer: handed to both planes.
+        database: the registry's URL; None: SQLite, in the lab's directory.
 
     Attributes:
         embedded: the planes.
@@ -34,19 +36,23 @@ class EmbeddedDeployment:
 
     embedded: Embedded
 
-    def __init__(self, lab: Surroundings, observer: WriteObserver | None) -> None:
+    def __init__(
+        self, lab: Surroundings, observer: WriteObserver | None, database: str | None = None
+    ) -> None:
         self._lab = lab
         self._observer = observer
         self.crossed: list[bytes] = []
         (lab.directory / CONFIG_NAME).write_text(
-            f'[vendor]\nname = "{VENDOR}"\nops = ["{OPS}"]\n\n{lab.of_apple}\n{lab.of_mail}'
+            f'[vendor]\nname = "{VENDOR}"\nops = ["{OPS}"]\n'
+            f'database = "{database or "sqlite:///vendor.sqlite"}"\n\n'
+            f"{lab.of_apple}\n{lab.of_mail}"
         )
         self.reopen()
 
     def reopen(self) -> None:
         """Opens the deployment as a new process would."""
         config = load_config(self._lab.directory / CONFIG_NAME)
-        upgrade(config.database_url)
+        upgrade(config.database_url, password=configured_password(config))
         self.embedded = Embedded(
             config, self._lab.clock, observer=self._observer, tap=self.crossed.append
         )
@@ -151,10 +157,10 @@ class EmbeddedBoundary:
 
 @contextmanager
 def deploy_embedded(
-    lab: Surroundings, observer: WriteObserver | None = None
+    lab: Surroundings, observer: WriteObserver | None = None, database: str | None = None
 ) -> Iterator[EmbeddedDeployment]:
     """Makes the deployment, and closes it again."""
-    deployment = EmbeddedDeployment(lab, observer)
+    deployment = EmbeddedDeployment(lab, observer, database)
     try:
         yield deployment
     finally:

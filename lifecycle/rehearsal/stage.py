@@ -1,8 +1,8 @@
 """The stage: a real deployment in a directory, with the lab in Apple's place.
 
-Everything a vendor has is here and is used as a vendor uses it: config.toml, the registry in
-SQLite, the signer's directory, vaults, SMTP. The lab's portal is visited as a customer's admin
-visits Apple's, with the request from the mail.
+Everything a vendor has is here and is used as a vendor uses it: config.toml, the registry (in
+SQLite, unless another is given), the signer's directory, vaults, SMTP. The lab's portal is visited
+as a customer's admin visits Apple's, with the request from the mail.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Stage:
         seed: fixes topics, serials and everybody's habits.
         observer: handed to the embedded deployment.
         clock: told by all of it; stands at ``START``.
+        database: the registry's URL, where the deployment is the embedded one; None: SQLite.
         deploy: makes another deployment in the embedded one's place.
     """
 
@@ -49,6 +50,7 @@ class Stage:
         *,
         observer: WriteObserver | None = None,
         clock: MovableClock | None = None,
+        database: str | None = None,
         deploy: Deploy | None = None,
     ) -> None:
         self.directory = directory
@@ -59,7 +61,7 @@ class Stage:
         self.portal = self.lab.portal
         self.gateway = self.lab.gateway
         self.mailbox = self.lab.mailbox
-        self._deploy: Deploy = deploy or (lambda lab: deploy_embedded(lab, observer))
+        self._deploy: Deploy = deploy or (lambda lab: deploy_embedded(lab, observer, database))
 
     @contextmanager
     def open(self) -> Iterator[Stage]:

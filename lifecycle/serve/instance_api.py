@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from lifecycle.errors import refuse
-from lifecycle.serve.authentication import Caller, authenticated, served_by
+from lifecycle.serve.authentication import Caller, SignedFirst, authenticated, served_by
 from lifecycle.serve.served import Served
 from lifecycle.vendor import credentials, invitations
 from lifecycle.vendor.credentials import NewKeys
@@ -43,7 +43,7 @@ _SIGNED: dict[int | str, dict[str, Any]] = {
 INSTANCE: dict[str, Any] = {"security": [{"instance": []}], "x-role": "instance"}
 INVITED: dict[str, Any] = {"security": [], "x-role": "code"}
 
-api = APIRouter(prefix=PREFIX, tags=["instance"])
+api = APIRouter(prefix=PREFIX, tags=["instance"], route_class=SignedFirst)
 Signed = Annotated[Caller, Depends(authenticated)]
 
 

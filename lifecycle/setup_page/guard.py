@@ -86,7 +86,11 @@ class Doorkeeper:
         origin = headers.get("origin")
         if origin is None:
             return True  # an old browser, or none: the form's token decides
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() or (
+        try:
+            netloc = urlsplit(origin).netloc.lower()
+        except ValueError:
+            return False  # no browser sends an origin that cannot be taken apart
+        return netloc == headers.get("host", "").lower() or (
             self.public is not None and _origin_of(self.public) == origin.lower()
         )
 

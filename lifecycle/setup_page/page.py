@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class Frame:
 
     base: str
     language: str
-    token: str
+    token: str = field(repr=False)
     alert: Finding | None = None
 
 

@@ -9,10 +9,12 @@ elsewhere from time to time and hand it to ``verify_log`` (``audit verify --expe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlmodel import Session, col, func, select
 
 from lifecycle.clock import require_utc
@@ -20,6 +22,9 @@ from lifecycle.vendor.audit_chain import GENESIS, AuditProblem, Head, entry_hash
 from lifecycle.vendor.models import AuditEntry, AuditHead
 
 BATCH = 500
+WRITTEN = 5000
+"""Entries in one statement."""
+_TOGETHER = "pushcert_audit_together"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def append(
     action: str,
     subject: str,
     detail: Mapping[str, object],
-) -> AuditEntry:
+) -> None:
     """Adds an entry in the caller's transaction.
 
     Appenders wait for each other on the head's row (PostgreSQL) or are alone (SQLite).
@@ -63,7 +68,7 @@ def append(
         TypeError: ``detail`` holds another type. Bytes above all: keys and tokens are bytes.
         ValueError: ``detail`` holds a PEM block, or ``at`` is naive.
     """
-    return append_all(session, [Entry(at, actor, action, subject, detail)])[0]
+    append_all(session, [Entry(at, actor, action, subject, detail)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +82,59 @@ class Entry:
     detail: Mapping[str, object]
 
 
-def append_all(session: Session, entries: Sequence[Entry]) -> list[AuditEntry]:
+@contextmanager
+def together(session: Session) -> Iterator[None]:
+    """Entries of the block are written at its end, all at once; of a block that fails, none.
+
+    Who writes many entries, or locks customers between them, would else hold the head, and with
+    it everybody else who has something to log, all that time. Blocks may be nested.
+    """
+    outer: list[Entry] | None = session.info.get(_TOGETHER)
+    own: list[Entry] = []
+    session.info[_TOGETHER] = own
+    try:
+        yield
+    finally:
+        session.info[_TOGETHER] = outer
+    append_all(session, own)
+
+
+def append_all(session: Session, entries: Sequence[Entry]) -> None:
     """Adds entries in the caller's transaction, in this order. Raises as ``append``."""
+    waiting: list[Entry] | None = session.info.get(_TOGETHER)
+    if waiting is not None:
+        for said in entries:
+            plain(said.detail)
+            require_utc(said.at)
+        waiting += entries
+        return
     if not entries:
-        return []
-    head = _locked_head(session)
-    made: list[AuditEntry] = []
-    for said in entries:
-        facts = {str(key): plain(value) for key, value in said.detail.items()}
-        entry = AuditEntry(
-            seq=head.seq + 1,
-            at=require_utc(said.at),
-            actor=said.actor,
-            action=said.action,
-            subject=said.subject,
-            detail=facts,
-            previous=head.hash,
-            hash=entry_hash(
-                seq=head.seq + 1,
-                at=said.at,
-                actor=said.actor,
-                action=said.action,
-                subject=said.subject,
-                detail=facts,
-                previous=head.hash,
-            ),
-        )
-        head.seq, head.hash = entry.seq, entry.hash
-        made.append(entry)
-    session.add_all([*made, head])
+        return
     session.flush()
-    return made
+    head = _locked_head(session)
+    for start in range(0, len(entries), WRITTEN):
+        rows = []
+        for said in entries[start : start + WRITTEN]:
+            rows.append(_row(said, head))
+            head.seq, head.hash = rows[-1]["seq"], rows[-1]["hash"]
+        session.execute(insert(AuditEntry.__table__), rows)  # type: ignore[attr-defined]
+    session.add(head)
+    session.flush()
+
+
+def _row(said: Entry, head: AuditHead) -> dict[str, Any]:
+    detail = {str(key): plain(value) for key, value in said.detail.items()}
+    at = require_utc(said.at)
+    told: dict[str, Any] = {
+        "seq": head.seq + 1,
+        "at": at,
+        "actor": said.actor,
+        "action": said.action,
+        "subject": said.subject,
+        "detail": detail,
+        "previous": head.hash,
+    }
+    return {**told, "hash": entry_hash(**told)}
 
 
 def _locked_head(session: Session) -> AuditHead:

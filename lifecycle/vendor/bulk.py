@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
 
-from lifecycle.errors import Finding, Refused, refuse
+from lifecycle.errors import DatabaseLost, Finding, Refused, refuse
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
-from lifecycle.vendor import registry, store
+from lifecycle.vendor import audit, registry, store
 from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import CustomerKind
@@ -67,6 +67,8 @@ class _Import:
     outcome: ImportOutcome
     lines: dict[str, Row] = field(default_factory=dict)
     """The row of each slug that the file has had so far."""
+    waiting: list[registry.NewCustomer] = field(default_factory=list)
+    """Who is to be added with the batch: one statement for all costs a tenth of one for each."""
 
 
 def import_customers(
@@ -96,16 +98,23 @@ def import_customers(
     """
     outcome = ImportOutcome()
     opened = database.trial if dry_run else database.transaction
-    with opened() as session:
-        work = _Import(session, read_certificate, update, at, actor, outcome)
-        for batch in _batches(rows):
-            known = _known(session, batch)
-            for row in batch:
-                _import_row(work, row, known)
-            session.flush()
-            session.expunge_all()
-        if outcome.bad and not keep_going:
-            raise BadRows(outcome.bad)
+    try:
+        with opened() as session, audit.together(session):
+            work = _Import(session, read_certificate, update, at, actor, outcome)
+            for batch in _batches(rows):
+                known = _known(session, batch)
+                for row in batch:
+                    _import_row(work, row, known)
+                _add_waiting(work)
+                session.flush()
+                session.expunge_all()
+            if outcome.bad and not keep_going:
+                raise BadRows(outcome.bad)
+    except IntegrityError:
+        raise DatabaseLost(
+            "Somebody else added one of these customers in the meantime; nothing was imported.",
+            "Import the file again.",
+        ) from None
     return outcome
 
 
@@ -126,7 +135,7 @@ class _Known:
 
 def _known(session: Session, batch: Sequence[Row]) -> dict[str, _Known]:
     slugs = [row.slug for row in batch]
-    found = session.exec(select(Customer).where(col(Customer.slug).in_(slugs))).all()
+    found = store.customers_by_slug(session, slugs)
     contacts, tags = store.contacts_of(session, found), store.tags_of(session, found)
     return {
         customer.slug: _Known(
@@ -180,9 +189,11 @@ def _add(work: _Import, row: Row, certificate: PushCertificate | None) -> None:
     findings = new.findings()
     if findings:  # known before anything is written, so that no savepoint is needed
         raise Refused(findings)
-    with work.session.begin_nested() if certificate is not None else nullcontext():
-        customer = registry.add(work.session, new, at=work.at, actor=work.actor)
-        if certificate is not None:
+    if certificate is None:
+        work.waiting.append(new)
+    else:
+        with work.session.begin_nested(), audit.together(work.session):
+            customer = registry.add(work.session, new, at=work.at, actor=work.actor)
             registry.adopt(work.session, customer, certificate, at=work.at, actor=work.actor)
     work.outcome.added += 1
 
@@ -196,6 +207,11 @@ def _kind_of(row: Row) -> CustomerKind:
             f"'{row.kind[:20]}' is no kind of customer.",
             f"Write {' or '.join(CustomerKind)}, or nothing.",
         ) from None
+
+
+def _add_waiting(work: _Import) -> None:
+    new, work.waiting = work.waiting, []
+    registry.add_all(work.session, new, at=work.at, actor=work.actor)
 
 
 def _compare(
@@ -219,7 +235,7 @@ def _compare(
     findings = changes.findings()
     if findings:
         raise Refused(findings)
-    with work.session.begin_nested():
+    with work.session.begin_nested(), audit.together(work.session):
         changed = bool(other) and registry.edit(
             work.session, recorded.customer, changes, at=work.at, actor=work.actor
         )

@@ -17,6 +17,10 @@ COLUMNS = (
     *("contacts", "language", "tags", "notes", "kind"),
 )
 REQUIRED = COLUMNS[:3]
+MAX_ROWS = 2_000_000
+"""Of a file; each takes some 200 bytes of memory."""
+MAX_JSON_BYTES = 16 * 1024 * 1024
+"""Parsed JSON can take 25 times as much memory as its text."""
 SEVERAL = ("contacts", "tags")
 """Columns with several words: apart by spaces, commas or semicolons in CSV, lists in JSON."""
 
@@ -56,6 +60,12 @@ def read_customers(data: bytes, form: str) -> list[Row]:
     Raises:
         Refused: it is not such a file, or a required column is missing.
     """
+    if form == "json" and len(data) > MAX_JSON_BYTES:
+        raise refuse(
+            "json_too_large",
+            f"The file has {len(data) // 2**20} MiB; at most {MAX_JSON_BYTES // 2**20} are read.",
+            "Write it as CSV, or split it.",
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -67,29 +77,41 @@ def read_customers(data: bytes, form: str) -> list[Row]:
 
 def _read_csv(text: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
     try:
         header = [name.strip() for name in reader.fieldnames or ()]
         _require_columns(header, "The header line")
         reader.fieldnames = header
         given = frozenset(header)
-        return [
-            _row(
-                reader.line_num,
-                {k: None if v is None else as_it_was(v) for k, v in values.items()},
-                given,
-            )
-            for values in reader
-        ]
+        for values in reader:
+            if len(rows) >= MAX_ROWS:
+                raise _too_many()
+            rows.append(_row(reader.line_num, _cells(values, reader.line_num), given))
     except csv.Error as error:
         raise refuse(
             "csv_malformed",
             f"Line {reader.line_num} is not CSV ({error}).",
             "Mend the quotes on that line.",
         ) from None
+    return rows
 
 
-def _cells(values: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: as_it_was(text) for name, text in values.items() if text is not None}
+def _too_many() -> Refused:
+    return refuse(
+        "customers_too_many",
+        f"The file has more than {MAX_ROWS:,} customers.",
+        "Split it, and import one part after the other.",
+    )
+
+
+def _cells(values: Mapping[str | None, Any], line: int) -> dict[str, str | None]:
+    if None in values:  # where DictReader puts the values that have no column
+        raise refuse(
+            "csv_row_too_long",
+            f"Line {line} has more values than the header line has columns.",
+            "Put a value with a comma in it into double quotes.",
+        )
+    return {str(k): None if v is None else as_it_was(v) for k, v in values.items()}
 
 
 def _read_json(text: str) -> list[Row]:
@@ -110,8 +132,25 @@ def _read_json(text: str) -> list[Row]:
     rows = []
     for number, one in enumerate(document, 1):
         _require_columns(list(one), f"Entry {number}")
-        rows.append(_row(number, one, frozenset(one)))
+        row = _row(number, one, frozenset(one))
+        _require_text(row, number)
+        rows.append(row)
     return rows
+
+
+def _require_text(row: Row, number: int) -> None:
+    """JSON can spell half of a surrogate pair, which no database and no mail has a form for."""
+    try:
+        "".join(
+            "".join(value) if isinstance(value, tuple) else value
+            for value in (getattr(row, name) for name in COLUMNS)
+        ).encode()
+    except UnicodeEncodeError:
+        raise refuse(
+            "json_not_text",
+            f"Entry {number} has characters that are none: half of a surrogate pair.",
+            "Write the file again as UTF-8.",
+        ) from None
 
 
 def _require_columns(names: list[str], what: str) -> None:

@@ -151,7 +151,8 @@ class Desk:
         """See ``VendorLink.submit_csr``. The bytes are kept as received: they are signed."""
         csr = read_csr(bytes(submission.csr))
         now = self._clock.now()
-        with self._database.transaction() as session:
+
+        def record(session: Session) -> None:
             customer = store.customer_by_slug(session, self._slug)
             renewal = _own_open_renewal(session, customer, submission.renewal_id)
             if renewal.csr == csr.der:
@@ -163,6 +164,8 @@ class Desk:
                     "Cancel it with `pushcert renew --cancel` if that CSR must not be used.",
                 )
             self._record_csr(session, customer, renewal, csr, now)
+
+        self._database.carry_out(record)
 
     def _record_csr(
         self, session: Session, customer: Customer, renewal: Renewal, csr: Csr, now: datetime
@@ -192,8 +195,8 @@ class Desk:
         now = self._clock.now()
         if submission.adopted:
             return self._adopt(certificate, now)
-        opened = self._database.reading if submission.only_check else self._database.transaction
-        with opened() as session:
+
+        def look(session: Session) -> CertificateReceipt:
             customer = store.customer_by_slug(session, self._slug)
             record = store.load(session, customer)
             known = session.exec(
@@ -228,15 +231,23 @@ class Desk:
                 renewal_id=store.key_of(record.renewal), fingerprint=certificate.fingerprint
             )
 
+        if submission.only_check:
+            with self._database.reading() as session:
+                return look(session)
+        return self._database.carry_out(look)
+
     def _adopt(self, certificate: PushCertificate, now: datetime) -> CertificateReceipt:
         from lifecycle.vendor import registry  # it makes its rows by way of this module
 
         findings = check_push_certificate(certificate, Expected(), self._trust, at=now)
         raise_for(one for one in findings if one.code != "certificate_expired")
-        with self._database.transaction() as session:
+
+        def adopt(session: Session) -> None:
             customer = store.customer_by_slug(session, self._slug)
             actor = f"instance:{customer.slug}"
             registry.adopt(session, customer, certificate, at=now, actor=actor)
+
+        self._database.carry_out(adopt)
         return CertificateReceipt(fingerprint=certificate.fingerprint)
 
     def _check(
@@ -321,7 +332,8 @@ class Desk:
     def report(self, report: AnyReport) -> None:
         """See ``VendorLink.report``."""
         now = self._clock.now()
-        with self._database.transaction() as session:
+
+        def take(session: Session) -> None:
             customer = store.customer_by_slug(session, self._slug)
             match report:
                 case Activation():
@@ -338,6 +350,8 @@ class Desk:
                     canary_seals.keep(session, customer, report)
                 case Deployment():
                     deployments.record(session, customer, report, now)
+
+        self._database.carry_out(take)
 
     def _activated(
         self, session: Session, customer: Customer, report: Activation, now: datetime
@@ -358,6 +372,7 @@ class Desk:
         _unblock(renewal)
         customer.next_action_at = now
         session.add_all([new, renewal, customer])
+        self._notices.fulfilled(session, notices.About(customer, new, renewal), now)
         audit.append(
             session,
             at=now,
@@ -372,7 +387,6 @@ class Desk:
                 "own_push": None if report.own_push is None else report.own_push.status,
             },
         )
-        self._notices.fulfilled(session, notices.About(customer, new, renewal), now)
 
 
 def _changes_topic(record: store.CustomerRecord, certificate: PushCertificate) -> bool:

@@ -26,6 +26,11 @@ from lifecycle.vendor.notices import Notices, digest_key
 from lifecycle.vendor.undelivered import failing
 
 FIRST_LOOKS_BACK = timedelta(days=1)
+SETTLED = timedelta(minutes=5)
+"""What is newer than this is told in the next digest: another worker may be about to commit
+something that it began before this instant, and it must be in one digest or the other."""
+SKEW = timedelta(days=1)
+"""How far the clocks of those who write the log may be apart."""
 
 _AUDITED = {
     "certificate_activated": DigestTopic.RENEWED,
@@ -65,8 +70,7 @@ def write_digest(
     with database.reading() as session:
         if _is_told(session, day):
             return False  # as nearly always: nobody has to wait for a lock
-    with database.transaction() as session:
-        return tell_digest(session, policy, notices, schedule, now)
+    return database.carry_out(lambda session: tell_digest(session, policy, notices, schedule, now))
 
 
 def tell_digest(
@@ -82,8 +86,9 @@ def tell_digest(
         .order_by(col(OutboxMessage.id).desc())
         .limit(1)
     ).first()
-    since = now - FIRST_LOOKS_BACK if before is None else before
-    sections = changes(session, policy, since, now)
+    until = now - SETTLED
+    since = until - FIRST_LOOKS_BACK if before is None else before - SETTLED
+    sections = changes(session, policy, since, until)
     notices.digest(session, day, sections, now)
     return bool(sections)
 
@@ -98,20 +103,22 @@ def changes(
 ) -> tuple[DigestSection, ...]:
     """What has changed after ``since`` and up to ``now`` (aware UTC), what needs somebody first."""
     told: dict[DigestTopic, list[DigestLine]] = {topic: [] for topic in DigestTopic}
-    told[DigestTopic.BREACHED] += _breached(session, since)
+    told[DigestTopic.BREACHED] += _breached(session, since, now)
     told[DigestTopic.EXPIRED] += _ended_between(session, since, now)
     told[DigestTopic.URGENT] += _ended_between(session, since + policy.urgent, now + policy.urgent)
-    told[DigestTopic.HELD_UP] += _held_up(session, since)
-    told[DigestTopic.REMINDERS_SENT] += _reminded(session, since)
+    told[DigestTopic.HELD_UP] += _held_up(session, since, now)
+    told[DigestTopic.REMINDERS_SENT] += _reminded(session, since, now)
     told[DigestTopic.BOUNCED] += [
         DigestLine(None, None, f"{row.address}: {row.why}")
-        for row in session.exec(select(Bounce).where(Bounce.at > since).order_by(Bounce.address))
+        for row in session.exec(
+            select(Bounce).where(Bounce.at > since, Bounce.at <= now).order_by(Bounce.address)
+        )
     ]
     told[DigestTopic.UNDELIVERED] += [
         DigestLine(None, None, f"{', '.join(row.recipients)}: {row.subject} ({row.last_error})")
         for row in failing(session)
     ]
-    entries = list(_entries_since(session, since))
+    entries = list(_entries_between(session, since, now))
     names = _names(session, [entry.subject for entry in entries])
     for entry in entries:
         topic = _AUDITED[entry.action]
@@ -122,14 +129,14 @@ def changes(
     return tuple(DigestSection(topic, tuple(lines)) for topic, lines in told.items() if lines)
 
 
-def _entries_since(session: Session, since: datetime) -> Iterator[AuditEntry]:
+def _entries_between(session: Session, since: datetime, until: datetime) -> Iterator[AuditEntry]:
     """From the newest back: the log has no index of its times, and needs none."""
     found: list[AuditEntry] = []
     newest = select(AuditEntry).order_by(col(AuditEntry.seq).desc())
     for entry in session.exec(newest.execution_options(yield_per=200)):
-        if entry.at <= since:
+        if entry.at <= since - SKEW:
             break
-        if entry.action in _AUDITED:
+        if since < entry.at <= until and entry.action in _AUDITED:
             found.append(entry)
     return reversed(found)
 
@@ -144,11 +151,15 @@ def _names(session: Session, slugs: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _breached(session: Session, since: datetime) -> Iterator[DigestLine]:
+def _breached(session: Session, since: datetime, until: datetime) -> Iterator[DigestLine]:
     found = session.exec(
         select(Customer, IsolationCheck.why)
         .join(IsolationCheck)
-        .where(IsolationCheck.verdict == Verdict.BREACHED, col(IsolationCheck.concluded_at) > since)
+        .where(
+            IsolationCheck.verdict == Verdict.BREACHED,
+            col(IsolationCheck.concluded_at) > since,
+            col(IsolationCheck.concluded_at) <= until,
+        )
         .order_by(Customer.slug)
         .distinct()
     )
@@ -173,13 +184,14 @@ def _ended_between(session: Session, after: datetime, until: datetime) -> Iterat
         yield DigestLine(customer.slug, customer.name, f"{not_after.astimezone(UTC):%Y-%m-%d}")
 
 
-def _held_up(session: Session, since: datetime) -> Iterator[DigestLine]:
+def _held_up(session: Session, since: datetime, until: datetime) -> Iterator[DigestLine]:
     found = session.exec(
         select(Customer, Renewal.blocked_message)
         .join(Renewal)
         .where(
             col(Renewal.state).in_(OPEN_STATES),
             col(Renewal.blocked_at) > since,
+            col(Renewal.blocked_at) <= until,
             col(Customer.paused_at).is_(None),
         )
         .order_by(Customer.slug)
@@ -188,13 +200,14 @@ def _held_up(session: Session, since: datetime) -> Iterator[DigestLine]:
         yield DigestLine(customer.slug, customer.name, why)
 
 
-def _reminded(session: Session, since: datetime) -> Iterator[DigestLine]:
+def _reminded(session: Session, since: datetime, until: datetime) -> Iterator[DigestLine]:
     found = session.exec(
         select(Customer, OutboxMessage.subject)
         .join(OutboxMessage)
         .where(
             OutboxMessage.kind == Kind.REMINDER,
             col(OutboxMessage.sent_at) > since,
+            col(OutboxMessage.sent_at) <= until,
         )
         .order_by(Customer.slug)
     )

@@ -70,7 +70,7 @@ def preview(
         for record in store.all_records(session):
             for action in plan(record.facts, policy, now).actions:
                 if isinstance(action, Remind | Deliver):
-                    tell(session, notices, record, action, now, actor="nobody")
+                    tell(session, notices, record, action, now, policy=policy, actor="nobody")
         tell_of_signer(session, policy.ladder, notices, now)
         if digest is not None:
             tell_digest(session, policy, notices, digest, now)

@@ -57,8 +57,8 @@ def conclude_all(
         evidence: by the id of the customer whose instance sent it. One that is about another
             customer's check, or about one that was judged already, is left out.
     """
+    customers = _customers(session, evidence)  # locked, before what is theirs is read
     checks = _ordered(session, evidence)
-    customers = _customers(session, checks)
     certificates = _certificates(session, checks.values())
     previous = _previous(session, checks)
     _claim_tokens(session, {c: evidence[c] for c in checks})
@@ -115,6 +115,7 @@ def _ordered(session: Session, evidence: Mapping[int, Evidence]) -> dict[int, Is
 
 
 def _customers(session: Session, ids: Mapping[int, object]) -> dict[int, Customer]:
+    store.lock_customers(session, list(ids))
     found = session.exec(select(Customer).where(col(Customer.id).in_(list(ids))))
     return {store.key_of(customer): customer for customer in found}
 

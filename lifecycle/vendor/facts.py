@@ -90,6 +90,7 @@ class Policy:
         retry: how soon something that is owed and could not be done is tried again.
         distributed: instances run on machines of their own; one that is not known is missing.
         instance_silent: an instance that was not heard of for this long holds a renewal up.
+        four_eyes: nothing is signed before two people stand behind it.
     """
 
     window: timedelta = timedelta(days=45)
@@ -102,6 +103,7 @@ class Policy:
     retry: timedelta = timedelta(hours=1)
     distributed: bool = False
     instance_silent: timedelta = timedelta(days=1)
+    four_eyes: bool = False
 
     def __post_init__(self) -> None:
         if self.spread + self.urgent > self.window:
@@ -133,6 +135,8 @@ class RenewalFacts:
         received: a certificate has come for it and waits for the instance to activate it.
         request_dies_at: when the signer that signed the request (or a CA above it) expires;
             after that the portal refuses the request. None before it is signed.
+        opened_by: who asked for it, as the audit log names them; None where it is not known.
+        approved_by: who approved the signature of the CSR that it has now.
     """
 
     id: int
@@ -143,15 +147,23 @@ class RenewalFacts:
     request_dies_at: datetime | None = None
     received: bool = False
     blocked_code: str | None = None
+    opened_by: str | None = None
+    approved_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SignerFacts:
-    """The MDM signing certificate in use, and how long its whole chain is good for."""
+    """The MDM signing certificate in use, and how long its whole chain is good for.
+
+    Attributes:
+        unavailable_since, unavailable_why: since when its key cannot be used; None: it can.
+    """
 
     fingerprint: str
     not_before: datetime
     not_after: datetime
+    unavailable_since: datetime | None = None
+    unavailable_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

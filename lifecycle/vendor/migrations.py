@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, event, func, inspect, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 import lifecycle
-from lifecycle.errors import InternalFault, Unavailable, refuse
-from lifecycle.vendor.database import Database
+from lifecycle.errors import InternalFault, refuse
+from lifecycle.vendor.database import Database, translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0006"
 """The revision this code works with; a test holds it equal to the newest script."""
 
 LOCK = 0x70757368_63657274
@@ -41,11 +41,8 @@ def current_revision(engine: Engine) -> str | None:
                 return None
             found = connection.execute(text("SELECT version_num FROM alembic_version")).first()
             return None if found is None else str(found[0])
-    except OperationalError as error:
-        raise Unavailable(
-            f"The vendor database cannot be used just now ({error.orig}).",
-            "Check that it is running, reachable and writable, and try again.",
-        ) from None
+    except DBAPIError as error:
+        raise translated(error, engine.url) from None
 
 
 def require_current(engine: Engine) -> None:
@@ -69,15 +66,25 @@ def require_current(engine: Engine) -> None:
         )
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade(url: str, revision: str = "head", *, password: Callable[[], str] | None = None) -> None:
     """Carries out the migrations up to ``revision``, all of them or none (SQLite, PostgreSQL).
+
+    Args:
+        password: as for ``Database``.
 
     Raises:
         Unavailable: the database cannot be used.
     """
     from alembic import command
 
-    _migrate(url, lambda config: command.upgrade(config, revision))
+    _migrate(url, lambda config: command.upgrade(config, revision), password)
+
+
+def upgrade_within(connection: Connection) -> None:
+    """Carries out the migrations up to ``HEAD`` in the caller's transaction."""
+    from alembic import command
+
+    command.upgrade(alembic_config(connection), HEAD)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -105,9 +112,11 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _migrate(url: str, go: Callable[[Config], None]) -> None:
-    database = Database(url)
-    sqlite = database.url.get_backend_name() == "sqlite"
+def _migrate(
+    url: str, go: Callable[[Config], None], password: Callable[[], str] | None = None
+) -> None:
+    database = Database(url, password=password)
+    sqlite = database.has_one_writer
     if sqlite:
         # Changing a table there means making it anew and dropping the old one, to which others
         # refer. Must be off before the transaction begins; checked at its end instead.

@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     Column,
     DateTime,
     Dialect,
     Index,
+    Integer,
     LargeBinary,
     Text,
     TypeDecorator,
@@ -93,10 +95,21 @@ def instant(*, index: bool = False, nullable: bool = True) -> Any:
     return Field(default=None, sa_column=Column(UtcDateTime(), index=index, nullable=nullable))
 
 
+WIDE = BigInteger().with_variant(Integer(), "sqlite")
+"""A key that outgrows 32 bits: ten million customers are checked half a billion times a year.
+(SQLite's INTEGER has 64 bits, and only that can be the number of its row.)"""
+
+
+def many() -> Any:
+    """The primary key of a table that outgrows 32 bits."""
+    return Field(default=None, sa_column=Column(WIDE, primary_key=True))
+
+
 class Customer(VendorTable, table=True):
     """One customer of the vendor (or the vendor's own canary tenant)."""
 
     __tablename__: ClassVar[Any] = "customer"
+    __table_args__ = (Index("ix_customer_due", "next_action_at", "id"),)
 
     id: int | None = Field(default=None, primary_key=True)
     slug: str = Field(unique=True, max_length=64)
@@ -116,8 +129,12 @@ class Customer(VendorTable, table=True):
     """Of the messages to this customer; None: the vendor's."""
     notes: str | None = Field(default=None, sa_column=Column(Text))
     """What vendor ops want to remember; never shown to the customer."""
-    next_action_at: datetime | None = instant(index=True)
+    next_action_at: datetime | None = instant()
     """When the planner must look again; the due query runs on its index."""
+    leased_to: str | None = Field(default=None, max_length=16)
+    """The worker that has it in hand (``leases``); no index, so that a lease is cheap."""
+    leased_until: datetime | None = instant()
+    """By the database's clock."""
 
 
 class Contact(VendorTable, table=True):
@@ -159,6 +176,12 @@ class Certificate(VendorTable, table=True):
             unique=True,
             sqlite_where=text("state = 'active'"),
         ),
+        Index(
+            "ix_certificate_active_end",
+            "not_after",
+            "customer_id",
+            sqlite_where=text("state = 'active'"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -172,7 +195,7 @@ class Certificate(VendorTable, table=True):
     fingerprint: str = Field(unique=True, max_length=64)
     key_fingerprint: str = Field(max_length=64)
     not_before: datetime = instant(nullable=False)
-    not_after: datetime = instant(index=True, nullable=False)
+    not_after: datetime = instant(nullable=False)
     der: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     names_responder: bool = False
     recorded_at: datetime = instant(nullable=False)
@@ -203,6 +226,7 @@ class Renewal(VendorTable, table=True):
             unique=True,
             sqlite_where=text(_IS_OPEN),
         ),
+        Index("ix_renewal_held_up", "blocked_at", sqlite_where=text("blocked_at IS NOT NULL")),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -221,6 +245,13 @@ class Renewal(VendorTable, table=True):
     blocked_code: str | None = Field(default=None, max_length=64)
     blocked_message: str | None = Field(default=None, max_length=1000)
     blocked_at: datetime | None = instant()
+    opened_by: str | None = Field(default=None, max_length=200)
+    """Who asked for it, as the audit log names them; None: from before this was kept."""
+    approvals: list[Any] = Field(
+        default_factory=list,
+        sa_column=Column(JSON, nullable=False, server_default=text("'[]'")),
+    )
+    """Who approved the signature of which CSR, and when, where two people must stand behind it."""
 
 
 class Signer(VendorTable, table=True):
@@ -239,6 +270,10 @@ class Signer(VendorTable, table=True):
     chain: str = Field(sa_column=Column(Text, nullable=False))
     imported_at: datetime = instant(nullable=False)
     retired_at: datetime | None = instant()
+    unavailable_since: datetime | None = instant()
+    """Since when the key cannot be used (its token is gone, its PIN is wrong); None: it can."""
+    unavailable_code: str | None = Field(default=None, max_length=64)
+    unavailable_why: str | None = Field(default=None, max_length=1000)
 
 
 class IsolationCheck(VendorTable, table=True):
@@ -254,6 +289,11 @@ class IsolationCheck(VendorTable, table=True):
         ),
         Index("ix_isolation_check_latest", "customer_id", "concluded_at"),
         Index(
+            "ix_isolation_check_breached",
+            "concluded_at",
+            sqlite_where=text("verdict = 'breached'"),
+        ),
+        Index(
             "uq_isolation_check_one_of_a_run",
             "run_id",
             "customer_id",
@@ -262,7 +302,7 @@ class IsolationCheck(VendorTable, table=True):
         ),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = many()
     customer_id: int = Field(foreign_key="customer.id")
     certificate_id: int = Field(foreign_key="certificate.id")
     ordered_at: datetime = instant(nullable=False)
@@ -325,16 +365,26 @@ class OutboxMessage(VendorTable, table=True):
     __tablename__: ClassVar[Any] = "outbox"
     __table_args__ = (
         UniqueConstraint("ladder", "rung", "channel"),
+        # Of the rows of years, few wait, or are digests: small indexes find those.
         Index("ix_outbox_unsent", "id", sqlite_where=text("sent_at IS NULL")),
+        Index(
+            "ix_outbox_due",
+            "next_attempt_at",
+            "id",
+            sqlite_where=text("next_attempt_at IS NOT NULL"),
+        ),
+        Index("ix_outbox_digest", "id", sqlite_where=text("kind = 'digest'")),
+        # Without the unsent ones, or SQLite takes it for those: to it, half of all rows.
+        Index("ix_outbox_sent_at", "sent_at", sqlite_where=text("sent_at IS NOT NULL")),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = many()
     dedupe_key: str = Field(unique=True, max_length=200)
     kind: str = Field(max_length=32)
     channel: str = Field(default="mail", max_length=64)
     """``mail``, or the name of one of the vendor's own channels (``notify`` in config.toml)."""
     customer_id: int | None = Field(default=None, foreign_key="customer.id", index=True)
-    renewal_id: int | None = Field(default=None, foreign_key="renewal.id")
+    renewal_id: int | None = Field(default=None, foreign_key="renewal.id", index=True)
     ladder: str | None = Field(default=None, max_length=64)
     rung: str | None = Field(default=None, max_length=32)
     recipients: list[str] = Field(sa_column=Column(JSON, nullable=False))
@@ -344,12 +394,18 @@ class OutboxMessage(VendorTable, table=True):
     html: str | None = Field(default=None, sa_column=Column(Text))
     attach_request: bool = False
     created_at: datetime = instant(nullable=False)
-    next_attempt_at: datetime | None = instant(index=True)
+    next_attempt_at: datetime | None = instant()
     """None once the message is sent or given up."""
     attempts: int = 0
     sent_at: datetime | None = instant()
     given_up_at: datetime | None = instant()
     last_error: str | None = Field(default=None, max_length=1000)
+    leased_to: str | None = Field(default=None, max_length=16)
+    """The sender that is handing it over (``leases``)."""
+    leased_until: datetime | None = instant()
+    """By the database's clock."""
+    lease_lapsed: bool = False
+    """The lease was found over once; found over again, it is lost."""
 
 
 class AuditEntry(VendorTable, table=True):
@@ -358,7 +414,7 @@ class AuditEntry(VendorTable, table=True):
     __tablename__: ClassVar[Any] = "audit"
     __table_args__ = (Index("ix_audit_subject", "subject", "seq"),)
 
-    seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    seq: int = Field(sa_column=Column(WIDE, primary_key=True, autoincrement=False))
     at: datetime = instant(nullable=False)
     actor: str = Field(max_length=200)
     action: str = Field(max_length=64)
@@ -380,5 +436,5 @@ class AuditHead(VendorTable, table=True):
     __table_args__ = (CheckConstraint("id = 1", name="ck_audit_head_one_row"),)
 
     id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
-    seq: int
+    seq: int = Field(sa_column=Column(WIDE, nullable=False))
     hash: str = Field(max_length=64)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
+from lifecycle.vendor.database import insert_unique
 from lifecycle.vendor.facts import RenewalReason
 from lifecycle.vendor.kinds import ALERTS, MAIL, Kind
 from lifecycle.vendor.ladder import Rung
@@ -305,8 +306,9 @@ class Notices:
                 if kind in chat.kinds
             ]
         for channel, dedupe_key, to, cc, given_up in ways:
-            session.add(
-                OutboxMessage(
+            written = session.execute(
+                insert_unique(session, OutboxMessage)
+                .values(
                     dedupe_key=dedupe_key,
                     kind=kind,
                     channel=channel,
@@ -322,11 +324,17 @@ class Notices:
                     attach_request=attach_request,
                     created_at=now,
                     next_attempt_at=now if given_up is None else None,
+                    attempts=0,
                     given_up_at=None if given_up is None else now,
                     last_error=given_up,
+                    lease_lapsed=False,
                 )
+                .on_conflict_do_nothing()
+                .returning(col(OutboxMessage.id))
             )
-        session.flush()
+            # Of several that decide the same at one instant, one writes all rows of a message.
+            if written.first() is None:
+                return
 
 
 def _renewal_id(about: About) -> int | None:

@@ -3,27 +3,38 @@
 Most rows are mail; what concerns vendor ops goes to their chat channels as well, in rows of
 its own, so that a chat that is down keeps no mail waiting.
 
-A row is read in one transaction, sent outside of any, and marked in the next. A process that
-dies between sending and marking sends the row once more, with the same ``Message-ID``; two
-processes that send at the same time may do so as well.
+A row is taken in one transaction, sent outside of any, and marked in the next. Two processes
+never send one row: on PostgreSQL it is leased by whoever sends it (``leases``), on SQLite the
+caller keeps other senders out. A process that dies between sending and marking leaves a row of
+which nobody can know whether it went out; it is sent once more, with the same ``Message-ID``. A
+database that is lost at that moment does no such harm: it is marked when the database is back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Protocol
 
+from sqlalchemy import Select, tuple_
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, delete, select, update
-from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.boundary import Unobserved, Watch, WriteObserver, ignore
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.language.portal import request_filename
+from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import OPEN_STATES
 from lifecycle.vendor.kinds import MAIL, TO_CUSTOMERS, URGES_CUSTOMER, Kind
+from lifecycle.vendor.leases import (
+    MESSAGE_LEASE,
+    is_over,
+    new_holder,
+    release_message,
+    take_message,
+)
 from lifecycle.vendor.mail import (
     AddressesRefused,
     Attachment,
@@ -42,8 +53,8 @@ from lifecycle.vendor.undelivered import (
     SUPERSEDED,
 )
 
-SessionFactory = Callable[[], AbstractContextManager[Session]]
-"""Opens a transaction that is committed at the end of the block."""
+HandOver = Callable[[], tuple[RefusedAddress, ...]]
+"""Hands a message over; gives the addresses that were passed over."""
 
 FIRST_RETRY = timedelta(minutes=5)
 LONGEST_RETRY = timedelta(hours=6)
@@ -52,7 +63,13 @@ GIVE_UP_AFTER = timedelta(days=30)
 here a message that is out of date is withdrawn, and one that is not is better late than never:
 a mail server that is down for a week must not cost anybody the reminder of that week."""
 
+PAGE = 500
+"""Rows that are looked up at a time."""
+MARKING_ATTEMPTS = 200
+"""Tries to mark what was sent or failed; with the waits between, as long as the lease."""
+
 BOUNDARY = "mail.sent"
+_A_MOMENT = timedelta(microseconds=1)
 
 _URGES_OPS = frozenset({Kind.OPS_REMINDER})
 _ABOUT_SIGNER = frozenset({Kind.SIGNER_EXPIRY})
@@ -91,7 +108,7 @@ class DeliverySummary:
 
 
 def deliver_due(
-    transactions: SessionFactory,
+    database: Database,
     transport: MailTransport | None,
     now: datetime,
     *,
@@ -103,6 +120,7 @@ def deliver_due(
     observer: WriteObserver | None = None,
     watch: Watch = ignore,
     stop: Callable[[], bool] = lambda: False,
+    lease: timedelta = MESSAGE_LEASE,
 ) -> DeliverySummary:
     """Sends every row whose time has come, oldest first.
 
@@ -121,7 +139,7 @@ def deliver_due(
     a revocation or the signer are always sent.
 
     Args:
-        transactions: opens transactions on the vendor's database.
+        database: the vendor's. On SQLite the caller sees to it that nobody else sends.
         transport: takes the mail; None: it goes on waiting.
         now: aware UTC; the whole run counts as this instant.
         sender, vendor: address and name that the messages come from.
@@ -131,13 +149,14 @@ def deliver_due(
         observer: told just before and just after a message is handed over.
         watch: told how far it is.
         stop: asked between rows; True ends the run.
+        lease: how long a message in hand is nobody else's (PostgreSQL).
 
     Raises:
         Unavailable: the database cannot be used.
     """
     summary = DeliverySummary()
     run = _Run(
-        transactions,
+        database,
         transport,
         now,
         sender,
@@ -147,23 +166,35 @@ def deliver_due(
         quiet,
         observer or Unobserved(),
         summary,
+        lease,
+        None if database.has_one_writer else new_holder(),
     )
-    with transactions() as session:
-        due = sorted(row_id for row_id in session.exec(due_statement(now)) if row_id is not None)
-    for number, row_id in enumerate(due, 1):
-        if stop():
-            break
-        run.send(row_id)
-        watch(number, f"Sending messages, of {len(due):,}")
+    after: tuple[datetime, int] | None = None
+    done = 0
+    while page := run.page(after):
+        for _, row_id in sorted(page, key=lambda row: row[1]):
+            if stop():
+                return summary
+            run.send(row_id)
+            done += 1
+            watch(done, "Sending messages")
+        after = page[-1]
     return summary
 
 
-def due_statement(now: datetime) -> SelectOfScalar[int | None]:
-    """The due query; a test asserts that it runs on the index of ``next_attempt_at``.
+def due_statement(
+    now: datetime, after: tuple[datetime, int] | None = None, limit: int = PAGE
+) -> Select[datetime | None, int | None]:
+    """The due query, a page of it; a test asserts that it runs on its index.
 
-    Not sorted by the database: asked to, SQLite would walk the whole table in order of ``id``.
+    Args:
+        after: time and id of the last row of the page before.
     """
-    return select(col(OutboxMessage.id)).where(col(OutboxMessage.next_attempt_at) <= now)
+    due_at, row_id = col(OutboxMessage.next_attempt_at), col(OutboxMessage.id)
+    statement = sql_select(due_at, row_id).where(due_at <= now)
+    if after is not None:
+        statement = statement.where(tuple_(due_at, row_id) > after)
+    return statement.order_by(due_at, row_id).limit(limit)
 
 
 def take_up(session: Session, customer_id: int, now: datetime) -> None:
@@ -180,11 +211,20 @@ def take_up(session: Session, customer_id: int, now: datetime) -> None:
     )
 
 
+class _Left(Enum):
+    """Why a row that was due is not handed over now."""
+
+    ALONE = auto()
+    """It is another sender's, was seen to, or waits for the mail server."""
+    WITHDRAWN = auto()
+    HELD = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One delivery run."""
 
-    transactions: SessionFactory
+    database: Database
     transport: MailTransport | None
     now: datetime
     sender: str
@@ -194,63 +234,93 @@ class _Run:
     quiet: QuietHours | None
     observer: WriteObserver
     summary: DeliverySummary
+    lease: timedelta
+    holder: str | None
+    """In whose name rows are leased; None: nobody else sends."""
+
+    def page(self, after: tuple[datetime, int] | None) -> list[tuple[datetime, int]]:
+        """When and which: the next rows that are due and nobody else's."""
+        statement = due_statement(self.now, after)
+        if self.holder is not None:
+            free = is_over(col(OutboxMessage.leased_until), self.lease)
+            statement = statement.where(free)
+        with self.database.reading() as session:
+            return [
+                (due_at, row_id)
+                for due_at, row_id in session.execute(statement)
+                if due_at is not None and row_id is not None
+            ]
 
     def send(self, row_id: int) -> None:
+        """Sends one row, or sees to it that it is not sent."""
         try:
-            with self.transactions() as session:
-                hand_over = self._prepare(session, session.get_one(OutboxMessage, row_id))
+            taken = self.database.carry_out(lambda session: self._prepare(session, row_id))
         except Refused as fault:
             self._failed(row_id, fault)
             return
-        if hand_over is None:
+        if isinstance(taken, _Left):
+            self.summary.withdrawn += taken is _Left.WITHDRAWN
+            self.summary.held += taken is _Left.HELD
             return
         try:
             self.observer.reached(f"{BOUNDARY}:before")
-            refused = hand_over()
+            refused = taken()
             self.observer.reached(f"{BOUNDARY}:after")
         except (Refused, Unavailable) as fault:
             self._failed(row_id, fault)
         else:
             self._sent(row_id, refused)
 
-    def _prepare(
-        self, session: Session, row: OutboxMessage
-    ) -> Callable[[], tuple[RefusedAddress, ...]] | None:
-        """What hands the message over, or None when there is nothing to send now.
+    def _prepare(self, session: Session, row_id: int) -> HandOver | _Left:
+        """What hands the message over, or why it is not handed over now.
 
         Withdraws what is out of date, and puts off what must wait for the morning.
 
         Raises:
             Refused: no message can be made of the row.
         """
-        if row.next_attempt_at is None or row.next_attempt_at > self.now:
-            return None  # another process has seen to it
+        chosen = select(OutboxMessage).where(OutboxMessage.id == row_id)
+        row = session.exec(chosen.with_for_update(skip_locked=True, key_share=True)).first()
+        if row is None or row.next_attempt_at is None or row.next_attempt_at > self.now:
+            return _Left.ALONE  # another process sees to it, or has
+        if self.holder is not None and not take_message(session, row, self.holder, self.lease):
+            return _Left.ALONE
+        hand_over = self._decide(session, row)
+        if isinstance(hand_over, _Left):
+            release_message(row)
+            session.add(row)
+        return hand_over
+
+    def _decide(self, session: Session, row: OutboxMessage) -> HandOver | _Left:
         renewal = None if row.renewal_id is None else session.get_one(Renewal, row.renewal_id)
         customer = None if row.customer_id is None else session.get_one(Customer, row.customer_id)
         why = out_of_date(session, row)
         if why == CUSTOMER_PAUSED:
-            self._put_by(session, row)
-            return None
+            return self._put_by(session, row)
         if why is not None:
-            self._withdraw(session, row, why)
-            return None
+            return self._withdraw(session, row, why)
         until = quiet_until(session, row, self.quiet, self.now)
         if until is not None:
             row.next_attempt_at = until
             session.add(row)
-            self.summary.held += 1
-            return None
-        if row.channel != MAIL:
-            return self._to_chat(session, row)
-        return self._to_addresses(row, customer, renewal)
+            return _Left.HELD
+        hand_over = (
+            self._to_addresses(row, customer, renewal)
+            if row.channel == MAIL
+            else self._to_chat(session, row)
+        )
+        if self.holder is None and not isinstance(hand_over, _Left):
+            # Where nothing can be written nothing may be sent: it could not be marked, and would
+            # be sent again at every look. So the row is written first, as a lease is, and stays
+            # as due as it was.
+            row.next_attempt_at = self.now - _A_MOMENT
+            session.add(row)
+        return hand_over
 
-    def _to_chat(
-        self, session: Session, row: OutboxMessage
-    ) -> Callable[[], tuple[RefusedAddress, ...]] | None:
+    def _to_chat(self, session: Session, row: OutboxMessage) -> HandOver | _Left:
         chat = self.chats.get(row.channel)
         if chat is None:
-            self._withdraw(session, row, CHANNEL_GONE)
-            return None
+            return self._withdraw(session, row, CHANNEL_GONE)
         subject, body = row.subject, row.body
 
         def hand_over() -> tuple[RefusedAddress, ...]:
@@ -261,10 +331,10 @@ class _Run:
 
     def _to_addresses(
         self, row: OutboxMessage, customer: Customer | None, renewal: Renewal | None
-    ) -> Callable[[], tuple[RefusedAddress, ...]] | None:
+    ) -> HandOver | _Left:
         transport = self.transport
         if transport is None or self.summary.stopped is not None:
-            return None
+            return _Left.ALONE
         attachment = None
         if row.attach_request and customer is not None and renewal is not None and renewal.request:
             attachment = Attachment(request_filename(customer.slug), renewal.request)
@@ -273,7 +343,7 @@ class _Run:
         )
         return lambda: transport.send(message)
 
-    def _put_by(self, session: Session, row: OutboxMessage) -> None:
+    def _put_by(self, session: Session, row: OutboxMessage) -> _Left:
         """Nothing goes to a paused customer; what was owed is owed again after the pause.
 
         A request waits for ``resume``. A rung is freed, to be decided on anew by then, with a
@@ -282,20 +352,21 @@ class _Run:
         if row.kind == Kind.DELIVERY:
             row.next_attempt_at, row.last_error = None, CUSTOMER_PAUSED
             session.add(row)
-            self.summary.held += 1
-            return
+            return _Left.HELD
         row.dedupe_key = f"{row.dedupe_key}#{row.id}"
         row.ladder = row.rung = None
-        self._withdraw(session, row, CUSTOMER_PAUSED)
+        return self._withdraw(session, row, CUSTOMER_PAUSED)
 
-    def _withdraw(self, session: Session, row: OutboxMessage, why: str) -> None:
+    def _withdraw(self, session: Session, row: OutboxMessage, why: str) -> _Left:
         _give_up(row, why, self.now)
         session.add(row)
-        self.summary.withdrawn += 1
+        return _Left.WITHDRAWN
 
     def _sent(self, row_id: int, refused: tuple[RefusedAddress, ...]) -> None:
-        with self.transactions() as session:
-            row = session.get_one(OutboxMessage, row_id)
+        def mark(session: Session) -> None:
+            row = self._in_hand(session, row_id)
+            if row is None:
+                return
             row.attempts += 1
             row.sent_at = self.now
             row.next_attempt_at = row.last_error = None
@@ -304,12 +375,16 @@ class _Run:
                 _flag(session, refused, self.now)
                 bad = {one.address for one in refused}
                 _unflag(session, {*row.recipients, *row.copies} - bad)
+
+        self.database.carry_out(mark, attempts=MARKING_ATTEMPTS)
         self.summary.sent += 1
         self.summary.faults.extend(one.why for one in refused)
 
     def _failed(self, row_id: int, fault: Refused | Unavailable) -> None:
-        with self.transactions() as session:
-            row = session.get_one(OutboxMessage, row_id)
+        def mark(session: Session) -> tuple[bool, str]:
+            row = self._in_hand(session, row_id)
+            if row is None:
+                return False, str(fault)
             row.attempts += 1
             again = self.now + retry_after(row.attempts)
             given_up = isinstance(fault, Refused) or again - row.created_at > GIVE_UP_AFTER
@@ -320,12 +395,27 @@ class _Run:
             session.add(row)
             if isinstance(fault, AddressesRefused):
                 _flag(session, fault.refused, self.now)
-            line = f"'{row.subject}' to {', '.join(row.recipients)}: {fault}"
+            return given_up, f"'{row.subject}' to {', '.join(row.recipients)}: {fault}"
+
+        given_up, line = self.database.carry_out(mark, attempts=MARKING_ATTEMPTS)
         self.summary.failed += 1
         self.summary.given_up += given_up
         self.summary.faults.append(line)
         if isinstance(fault, ServerDown):
             self.summary.stopped = str(fault)
+
+    def _in_hand(self, session: Session, row_id: int) -> OutboxMessage | None:
+        """The row, given free to be marked; None: it has been marked already, by a commit of
+        which nobody knew whether it came through."""
+        chosen = select(OutboxMessage).where(OutboxMessage.id == row_id)
+        row = session.exec(chosen.with_for_update(key_share=True)).one()
+        # Refused before it was leased: nobody has it in hand, and this run may mark it.
+        if row.next_attempt_at is None or row.leased_to not in (None, self.holder):
+            return None
+        if row.next_attempt_at > self.now:
+            return None
+        release_message(row)
+        return row
 
 
 def _flag(session: Session, refused: Iterable[RefusedAddress], now: datetime) -> None:

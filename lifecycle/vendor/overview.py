@@ -87,7 +87,7 @@ def overview(session: Session, policy: Policy, now: datetime) -> Overview:
         held=_first(session, at, at.held, (at.renewal.blocked_at,), policy, now),
         pressing=_first(session, at, pressing, at.urgency, policy, now),
         waiting={str(who): acts.get(who, 0) for who in (Acts.VENDOR, Acts.INSTANCE, Acts.CUSTOMER)},
-        signers=tuple(signer_rows(session, policy, now)),
+        signers=signer_rows(session, policy, now),
         undelivered=len(failing(session)),
         **found,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import datetime
 
 from sqlmodel import Session
@@ -63,7 +64,9 @@ def _begin(
     hours: int,
 ) -> SignedIn | None:
     account = session.get(UserAccount, attempt.name, with_for_update=True)
-    if account is None or account.disabled_at is not None or account.password_hash != kept:
+    if account is None or account.disabled_at is not None or kept is None:
+        return None
+    if not hmac.compare_digest(account.password_hash, kept):
         return None  # changed while the password was looked at
     if fresh is not None:
         account.password_hash = fresh

@@ -24,6 +24,7 @@ from lifecycle.vendor.facts import (
     Status,
     Verdict,
 )
+from lifecycle.vendor.four_eyes import SIGNING_UNAPPROVED, is_approved, who_must_act
 from lifecycle.vendor.ladder import (
     Rung,
     delivery_ladder,
@@ -35,6 +36,7 @@ from lifecycle.vendor.ladder import (
 SIGNER_MISSING = "signer_missing"
 SIGNER_EXPIRED = "signer_expired"
 SIGNER_NOT_YET_VALID = "signer_not_yet_valid"
+SIGNER_UNAVAILABLE = "signer_unavailable"
 INSTANCE_NOT_ENROLLED = "instance_not_enrolled"
 INSTANCE_SILENT = "instance_silent"
 
@@ -219,6 +221,16 @@ def plan(facts: CustomerFacts, policy: Policy, now: datetime) -> Plan:
     return Plan(actions, _wake_at(facts, policy, now))
 
 
+def owes_signature(facts: CustomerFacts, policy: Policy, now: datetime) -> bool:
+    """Whether the first thing that ``plan`` says about the renewal is to sign its CSR.
+
+    Looks at the renewal and the signer alone, so that much of the other facts may be left out.
+    """
+    if facts.offboarded or facts.paused or facts.renewal is None:
+        return False
+    return isinstance(next(_renewal_step(facts, policy, now), None), SignRequest)
+
+
 def _renewal_step(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Action]:
     renewal = facts.renewal
     if renewal is None:
@@ -262,7 +274,7 @@ def _reason_to_open(facts: CustomerFacts, policy: Policy, now: datetime) -> Rene
 
 
 def _sign(facts: CustomerFacts, policy: Policy, now: datetime, *, again: bool) -> Iterator[Action]:
-    obstacle = signer_obstacle(facts, now)
+    obstacle = signer_obstacle(facts, now) or approval_obstacle(facts, policy)
     if obstacle is None:
         yield SignRequest(again)
         return
@@ -291,7 +303,24 @@ def signer_obstacle(facts: CustomerFacts, now: datetime) -> Block | None:
             f"The MDM signing certificate is not valid before {signer.not_before:%Y-%m-%d}."
             " Wait until then or import the one that is in force.",
         )
+    if signer.unavailable_since is not None:
+        return Block(
+            SIGNER_UNAVAILABLE,
+            f"The MDM signing key cannot be used since {signer.unavailable_since:%Y-%m-%d %H:%M}"
+            f" UTC. {signer.unavailable_why or ''}".rstrip(),
+        )
     return None
+
+
+def approval_obstacle(facts: CustomerFacts, policy: Policy) -> Block | None:
+    """Who must approve the signature first, as a block of the renewal; None: nobody must."""
+    renewal = facts.renewal
+    if not policy.four_eyes or renewal is None:
+        return None
+    if is_approved(renewal.opened_by, renewal.approved_by):
+        return None
+    waits_for = who_must_act(renewal.id, renewal.opened_by, renewal.approved_by)
+    return Block(SIGNING_UNAPPROVED, waits_for)
 
 
 def _instance_trouble(facts: CustomerFacts, policy: Policy, now: datetime) -> Iterator[Action]:
@@ -376,6 +405,8 @@ def _turning_points(facts: CustomerFacts, policy: Policy, now: datetime) -> Iter
             yield renewal.request_dies_at
     if renewal is not None and facts.instance is not None:
         yield facts.instance.heard_at + policy.instance_silent
+    if renewal is not None and renewal.blocked_code == SIGNING_UNAPPROVED:
+        yield now + policy.retry  # the rule may have been lifted in the configuration
     if signer is not None:
         # A renewal that waits for the signature learns here that the signer came into force.
         yield signer.not_before

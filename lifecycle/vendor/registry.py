@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import insert
 from sqlmodel import Session, select
 
 from lifecycle.errors import Finding, Refused, refuse
@@ -53,7 +54,7 @@ class NewCustomer:
                     "Use 1 to 64 lower-case letters, digits and hyphens, such as 'acme-corp'.",
                 )
             )
-        if not self.name.strip() or len(self.name) > 200:
+        if _no_name(self.name):
             found.append(_NO_NAME)
         found += _address_findings("email", self.email)
         if self.apple_account is not None:
@@ -61,6 +62,7 @@ class NewCustomer:
         for contact in self.contacts:
             found += _address_findings("contact", contact)
         found += _language_findings(self.language)
+        found += _notes_findings(self.notes)
         for tag in self.tags:
             found += _tag_findings(tag)
         return tuple(found)
@@ -86,7 +88,7 @@ class Changes:
     def findings(self) -> tuple[Finding, ...]:
         """Everything that is wrong with what is wanted."""
         found = []
-        if self.name is not None and (not self.name.strip() or len(self.name) > 200):
+        if self.name is not None and _no_name(self.name):
             found.append(_NO_NAME)
         if self.email is not None:
             found += _address_findings("email", self.email)
@@ -95,9 +97,26 @@ class Changes:
         for contact in self.add_contacts:
             found += _address_findings("contact", contact)
         found += _language_findings(self.language)
+        found += _notes_findings(self.notes)
         for tag in self.add_tags:
             found += _tag_findings(tag)
         return tuple(found)
+
+
+def _no_name(name: str) -> bool:
+    return not name.strip() or len(name) > 200 or "\0" in name
+
+
+def _notes_findings(notes: str | None) -> list[Finding]:
+    if "\0" not in (notes or ""):
+        return []
+    return [
+        Finding(
+            "notes_malformed",
+            "There is a NUL character in the notes, which no database has a place for.",
+            "Write them as plain text.",
+        )
+    ]
 
 
 def _address_findings(label: str, value: str) -> list[Finding]:
@@ -154,31 +173,56 @@ def add(session: Session, new: NewCustomer, *, at: datetime, actor: str) -> Cust
         )
     if findings:
         raise Refused(findings)
-    customer = Customer(
-        slug=new.slug,
-        name=new.name.strip(),
-        email=new.email,
-        apple_account=new.apple_account,
-        kind=new.kind,
-        created_at=at,
-        language=new.language or None,
-        notes=new.notes or None,
-        next_action_at=at,
-    )
-    session.add(customer)
+    add_all(session, [new], at=at, actor=actor)
+    return store.customer_by_slug(session, new.slug)
+
+
+def add_all(session: Session, new: Sequence[NewCustomer], *, at: datetime, actor: str) -> None:
+    """Adds customers whose particulars are in order and whose slugs are free, in a number of
+    statements that does not grow with them; see ``add``."""
+    if not new:
+        return
     session.flush()
-    customer_id = store.key_of(customer)
-    session.add_all(Contact(customer_id=customer_id, address=a) for a in set(new.contacts))
-    session.add_all(CustomerTag(customer_id=customer_id, tag=tag) for tag in set(new.tags))
-    audit.append(
+    session.execute(insert(Customer), [_columns(one, at) for one in new])
+    worded = [one for one in new if one.contacts or one.tags]
+    if worded:
+        found = store.customers_by_slug(session, [one.slug for one in worded])
+        ids = {customer.slug: store.key_of(customer) for customer in found}
+        for one in worded:
+            session.add_all(Contact(customer_id=ids[one.slug], address=a) for a in {*one.contacts})
+            session.add_all(CustomerTag(customer_id=ids[one.slug], tag=t) for t in {*one.tags})
+    audit.append_all(
         session,
-        at=at,
-        actor=actor,
-        action="customer_added",
-        subject=new.slug,
-        detail={"name": customer.name, "apple_account": new.apple_account, "kind": str(new.kind)},
+        [
+            audit.Entry(
+                at,
+                actor,
+                "customer_added",
+                one.slug,
+                {
+                    "name": one.name.strip(),
+                    "apple_account": one.apple_account,
+                    "kind": str(one.kind),
+                },
+            )
+            for one in new
+        ],
     )
-    return customer
+
+
+def _columns(new: NewCustomer, at: datetime) -> dict[str, object]:
+    return {
+        "slug": new.slug,
+        "name": new.name.strip(),
+        "email": new.email,
+        "apple_account": new.apple_account,
+        "kind": str(new.kind),
+        "created_at": at,
+        "remote": False,
+        "language": new.language or None,
+        "notes": new.notes or None,
+        "next_action_at": at,
+    }
 
 
 def edit(
@@ -381,6 +425,7 @@ def open_renewal(
         state=RenewalState.REQUESTED,
         reason=reason,
         opened_at=at,
+        opened_by=actor[:200],
     )
     session.add(renewal)
     session.flush()

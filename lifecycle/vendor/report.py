@@ -9,19 +9,16 @@ The CSV has a line for each customer and signer, told apart by ``kind``.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from lifecycle.language.countdown import days_left
-from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.facts import (
     CustomerFacts,
     CustomerKind,
@@ -162,12 +159,15 @@ class SignerRow:
     """The MDM signing certificate, or a certificate of its chain.
 
     ``status`` is ``ok``, ``due`` (inside the renewal window), ``urgent`` or ``expired``.
+    ``unavailable_since`` and ``unavailable_why`` are set while the signing key cannot be used.
     """
 
     name: str
     status: str
     not_after: datetime
     days_left: int
+    unavailable_since: datetime | None = None
+    unavailable_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +236,7 @@ def build_report(
     *,
     undelivered: int = 0,
     bounces: Iterable[BouncedAddress] = (),
+    outage: tuple[datetime, str] | None = None,
 ) -> Report:
     """The report as it stands, or will stand, at ``at`` (aware UTC).
 
@@ -245,6 +246,7 @@ def build_report(
         policy: decides statuses, as it does for the planner.
         undelivered: how many messages have not got through.
         bounces: the addresses that mail servers refuse.
+        outage: since when the signing key cannot be used, and why; None: it can.
     """
     rows = [
         row_of(facts, details, policy, at) for facts, details in customers if not facts.offboarded
@@ -261,10 +263,23 @@ def build_report(
     return Report(
         at,
         tuple(rows),
-        tuple(signer_row(name, end, policy, at) for name, end in signers),
+        described_signers(signers, outage, policy, at),
         undelivered,
         tuple(bounces),
     )
+
+
+def described_signers(
+    signers: Iterable[tuple[str, datetime]],
+    outage: tuple[datetime, str] | None,
+    policy: Policy,
+    at: datetime,
+) -> tuple[SignerRow, ...]:
+    """The rows of the signer and its chain; an outage is the signer's, and that comes first."""
+    rows = [signer_row(name, end, policy, at) for name, end in signers]
+    if rows and outage is not None:
+        rows[0] = replace(rows[0], unavailable_since=outage[0], unavailable_why=outage[1])
+    return tuple(rows)
 
 
 def signer_row(name: str, end: datetime, policy: Policy, at: datetime) -> SignerRow:
@@ -371,19 +386,11 @@ def as_json_text(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """The report as CSV with a header line; ``kind`` is ``customer`` or ``signer``.
+    """The report as CSV with a header line; see ``report_csv``."""
+    from lifecycle.vendor.report_csv import write_csv
 
-    A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
-    """
-    text = io.StringIO()
-    columns = ["kind", *(field.name for field in fields(ReportRow))]
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for kind, rows in (("customer", report.rows), ("signer", report.signers)):
-        for row in rows:
-            cells = {name: harmless(_cell(value)) for name, value in _plain(asdict(row)).items()}
-            writer.writerow({"kind": kind, **cells})
-    return text.getvalue()
+    rows = (cells_of(row) for row in report.rows)
+    return "".join(write_csv(rows, report.signers))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -398,11 +405,17 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
+def cells_of(row: ReportRow) -> tuple[Any, ...]:
+    """A row's values, each in one cell: times as ISO 8601 text, of several things their words."""
+    return tuple(_cell(getattr(row, name)) for name in ReportRow.__slots__)
+
+
 def _cell(value: Any) -> Any:
-    """A value of the JSON document in one cell: of several, their words."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     if not isinstance(value, tuple):
         return value
     return " ".join(
-        f"{one['target']}:{one['code'] or 'deployed'}" if isinstance(one, dict) else str(one)
+        f"{one.target}:{one.code or 'deployed'}" if isinstance(one, TargetRow) else str(one)
         for one in value
     )

@@ -94,6 +94,16 @@ class ReportCollector:
             [((signer.name,), signer.not_after.timestamp()) for signer in report.signers],
         )
         yield _gauge(
+            "pushcert_signer_unavailable_timestamp_seconds",
+            "Since when the MDM signing key cannot be used.",
+            ("name",),
+            [
+                ((signer.name,), signer.unavailable_since.timestamp())
+                for signer in report.signers
+                if signer.unavailable_since is not None
+            ],
+        )
+        yield _gauge(
             "pushcert_messages_undelivered",
             "Messages that failed and have not got through since.",
             (),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from sqlmodel import Session, select
 
@@ -22,12 +23,18 @@ from lifecycle.vendor.report import (
     TargetRow,
     build_report,
     decide_next_step,
+    described_signers,
     row_of,
-    signer_row,
 )
 from lifecycle.vendor.undelivered import count_undelivered, not_received
 
+if TYPE_CHECKING:
+    from lifecycle.vendor.report_stream import Cells
+
 BATCH = 500
+_SLUG, _STATUS, _NOT_AFTER = (
+    ReportRow.__slots__.index(name) for name in ("slug", "status", "not_after")
+)
 
 
 def build(
@@ -54,7 +61,51 @@ def build(
             at,
             undelivered=count_undelivered(session, now or at),
             bounces=_bounces(session, ops),
+            outage=_outage(session),
         )
+
+
+def stream_csv(
+    database: Database,
+    policy: Policy,
+    at: datetime,
+    *,
+    tags: Sequence[str] = (),
+    within: timedelta | None = None,
+    statuses: Sequence[str] = (),
+    note: Callable[[str, str], None] = lambda _slug, _status: None,
+) -> Iterator[str]:
+    """The report as CSV, in pieces, in memory that does not grow with the customers.
+
+    Args:
+        tags: only customers with one of these; empty: all.
+        within, statuses: as for ``Report.only``.
+        note: told slug and status of every customer, of those that are left out as well.
+    """
+    from lifecycle.vendor.report_csv import write_csv
+    from lifecycle.vendor.report_stream import stream
+
+    with database.reading() as session:
+        signers = build_report((), _signers(session), policy, at)
+        shown = signers.only(within=within, statuses=statuses).signers
+        latest = None if within is None else at + within
+        rows = _fitting(stream(session, policy, at, tags=tags), latest, statuses, note)
+        yield from write_csv(rows, shown)
+
+
+def _fitting(
+    rows: Iterable[Cells],
+    latest: datetime | None,
+    statuses: Sequence[str],
+    note: Callable[[str, str], None],
+) -> Iterator[Cells]:
+    wanted = frozenset(statuses)
+    for row in rows:
+        note(row[_SLUG], row[_STATUS])
+        end = row[_NOT_AFTER]
+        ends = latest is None or (end is not None and datetime.fromisoformat(end) <= latest)
+        if ends and (not wanted or row[_STATUS] in wanted):
+            yield row
 
 
 def rows_of(
@@ -64,9 +115,9 @@ def rows_of(
     return [row_of(facts, details, policy, at) for facts, details in _described(session, records)]
 
 
-def signer_rows(session: Session, policy: Policy, at: datetime) -> list[SignerRow]:
+def signer_rows(session: Session, policy: Policy, at: datetime) -> tuple[SignerRow, ...]:
     """How the signer and the certificates of its chain stand; empty: there is none."""
-    return [signer_row(name, end, policy, at) for name, end in _signers(session)]
+    return described_signers(_signers(session), _outage(session), policy, at)
 
 
 def _customers(
@@ -145,6 +196,13 @@ def _signers(session: Session) -> Iterator[tuple[str, datetime]]:
 
         for certificate in parse_certificates(signer.chain.encode()):
             yield certificate_name(certificate), certificate.not_valid_after_utc
+
+
+def _outage(session: Session) -> tuple[datetime, str] | None:
+    signer = store.current_signer(session)
+    if signer is None or signer.unavailable_since is None:
+        return None
+    return signer.unavailable_since, signer.unavailable_why or ""
 
 
 def _bounces(session: Session, ops: Sequence[str]) -> Iterator[BouncedAddress]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from lifecycle.errors import refuse
+from lifecycle.errors import Refused, refuse
 from lifecycle.vendor import sweeps
 from lifecycle.vendor.isolation import expected, judge
 from lifecycle.vendor.models import Certificate, Customer, IsolationCheck, IsolationRun
@@ -24,6 +24,7 @@ from lifecycle.wire.messages import Probe, ProbeAnswer
 FORMAT = "pushcert isolation run 1"
 _CUSTOMERS = {FORMAT: "customers"}
 """Where each format that was ever written keeps its customers."""
+_HEAD = frozenset({"format", "vendor", "run", "started_at", "finished_at", "verdicts", "customers"})
 _BATCH = 500
 
 
@@ -150,6 +151,25 @@ def write_private(path: Path, pieces: Iterator[bytes]) -> None:
     new.replace(path)
 
 
+def parse_document(data: bytes) -> dict[str, Any]:
+    """The document in a file; what is in it is for ``contradictions`` to judge.
+
+    Raises:
+        Refused: ``not_a_run_document``.
+    """
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise _not_a_run() from None
+    if not isinstance(found, dict) or not found.keys() >= _HEAD:
+        raise _not_a_run()
+    try:
+        _text([found[name] for name in _HEAD - {"customers"}])
+    except UnicodeEncodeError:
+        raise _not_a_run() from None
+    return found
+
+
 def contradictions(document: Mapping[str, Any]) -> list[str]:
     """Slugs whose verdict is better than their answers allow: ``isolated``, where the rules
     applied to the answers in the document say otherwise.
@@ -159,7 +179,7 @@ def contradictions(document: Mapping[str, Any]) -> list[str]:
     """
     try:
         return [
-            row["slug"]
+            _text(row["slug"])
             for row in document[_CUSTOMERS[document["format"]]]
             if row["verdict"] == "isolated"
             and judge(
@@ -172,12 +192,22 @@ def contradictions(document: Mapping[str, Any]) -> list[str]:
             ).verdict
             != "isolated"
         ]
-    except (KeyError, TypeError, ValueError):
-        raise refuse(
-            "not_a_run_document",
-            "The file is signed, but it is not the document of an isolation run.",
-            "Give the isolation-….json file that the vendor sent.",
-        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _not_a_run() from None
+
+
+def _text(value: object) -> str:
+    """To be shown. Raises ``UnicodeEncodeError`` for half of a surrogate pair."""
+    text = value if isinstance(value, str) else _compact(value)
+    return text.encode().decode()
+
+
+def _not_a_run() -> Refused:
+    return refuse(
+        "not_a_run_document",
+        "The file is signed, but it is not the document of an isolation run.",
+        "Give the isolation-….json file that the vendor sent.",
+    )
 
 
 def _compact(value: object) -> str:

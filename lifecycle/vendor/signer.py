@@ -3,36 +3,44 @@
 The key never enters the database and is loaded only by processes that sign (``run``,
 ``tick``, ``sign``). The directory holds one folder per signing certificate, named after its
 fingerprint, and a file ``current`` that names the one in use; it is replaced by rename, so a
-crash leaves the old signer or the new one in force, never half of one.
+crash leaves the old signer or the new one in force, never half of one. Where the key is in a
+token (an HSM), the folder has the PKCS#11 URI that leads to it in the key's place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from lifecycle.boundary import Unobserved, WriteObserver
-from lifecycle.errors import Finding, Refused, raise_for, refuse
+from lifecycle.errors import Finding, Refused, Severity, raise_for, refuse
 from lifecycle.pki.chain import Chain, TrustStore, complete_chain, parse_certificates
-from lifecycle.pki.csr import read_csr
+from lifecycle.pki.csr import Csr, read_csr
 from lifecycle.pki.fingerprints import fingerprint, short
 from lifecycle.pki.keys import key_to_pem, load_private_key
-from lifecycle.pki.request import KeySigner, sign_request
-from lifecycle.pki.signing_certificate import check_signing_certificate
+from lifecycle.pki.pkcs11_uri import Pkcs11Uri, parse_pkcs11_uri
+from lifecycle.pki.request import KeySigner, RequestPress, SignsCsr, proves_pair
+from lifecycle.pki.signing_certificate import check_signing_certificate, key_mismatch
+from lifecycle.vendor.token_key import TokenFacts, TokenKey
 
 CHAIN_FILE = "chain.pem"
 KEY_FILE = "signing.key"
+URI_FILE = "key.uri"
 CURRENT_FILE = "current"
 
 Passphrase = Callable[[], bytes | None]
 """Fetches the passphrase of the signing key when it is needed, and not before."""
+
+TokenOpener = Callable[[Pkcs11Uri], TokenKey]
+"""Makes the key in a token usable, as the deployment is configured (module, PIN)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,7 @@ class SignerRecord:
     chain_pem: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignedCsr:
+class SignedCsr(NamedTuple):
     """A signed request: the Base64 text for the portal, and until when the portal takes it."""
 
     request: str
@@ -63,22 +70,46 @@ class RequestSigner(Protocol):
     give the same bytes while the signer is the same (PKCS#1 v1.5 is deterministic).
     """
 
+    def ready(self) -> None:
+        """Sees that the key can be used now. Raises ``Unavailable`` or ``Refused``, where it
+        cannot: then no CSR can be signed."""
+        ...
+
     def current(self) -> SignerRecord | None:
         """The signer in use, or None when none has been imported."""
         ...
 
-    def sign(self, csr: bytes) -> SignedCsr:
-        """Signs the CSR (DER, as received). Raises ``Refused`` (no signer, bad passphrase)."""
+    def sign_all(self, csrs: Sequence[bytes]) -> list[SignedCsr | Refused]:
+        """Signs CSRs (DER, as received), in their order.
+
+        Returns:
+            For each its request, or why it is not fit to be signed.
+
+        Raises:
+            Refused: nothing can be signed: no signer, a bad passphrase.
+            Unavailable: the key cannot be reached just now.
+        """
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The signer in force, ready to sign."""
+
+    name: str
+    signer: SignsCsr
+    press: RequestPress
+    dies_at: datetime
+
+
 class SignerDirectory:
-    """The signer kept as files.
+    """The signer kept as files, or as a file that leads to its key in a token.
 
     Args:
         path: directory, mode 0700; made on the first import.
         passphrase: fetches the key's passphrase, or gives None for a key without one.
         observer: told around the rename that puts a new signer in force.
+        tokens: opens keys in tokens.
     """
 
     def __init__(
@@ -86,11 +117,13 @@ class SignerDirectory:
         path: Path,
         passphrase: Passphrase = lambda: None,
         observer: WriteObserver | None = None,
+        tokens: TokenOpener = lambda uri: TokenKey(uri, lambda: None),
     ) -> None:
         self._path = path
         self._passphrase = passphrase
         self._observer: WriteObserver = observer or Unobserved()
-        self._loaded: tuple[str, RSAPrivateKey, Chain] | None = None
+        self._tokens = tokens
+        self._loaded: _Loaded | None = None
 
     def install(
         self,
@@ -117,15 +150,50 @@ class SignerDirectory:
             Refused: the key does not fit, the chain does not reach a root, or anything in it
                 is not valid now; nothing was written.
         """
-        chain, findings = checked_chain(certificate, key, pile, trust, at=at)
+        chain, findings = checked_chain(certificate, key.public_key(), pile, trust, at=at)
+        sealed = key_to_pem(key, self._passphrase())
+        return self._put_in_force(chain, KEY_FILE, sealed, without=URI_FILE), findings
+
+    def install_token(
+        self,
+        certificate: x509.Certificate,
+        uri: Pkcs11Uri,
+        pile: Iterable[x509.Certificate],
+        trust: TrustStore,
+        *,
+        at: datetime,
+    ) -> tuple[SignerRecord, tuple[Finding, ...]]:
+        """Puts a signing certificate in force whose key is in a token, and stays there.
+
+        A file with the key that was imported for the same certificate before is removed.
+
+        Raises:
+            Refused: as ``install`` does; the token's key is proven by a signature.
+            Unavailable: the token is not there.
+        """
+        key = self._tokens(uri)
+        chain, findings = checked_chain(certificate, None, pile, trust, at=at)
+        facts = key.facts()
+        if not proves_pair(key, chain.leaf_key):
+            raise Refused(key_mismatch())
+        if facts.leaves:
+            findings = (*findings, _leaves(facts))
+        record = self._put_in_force(chain, URI_FILE, f"{uri}\n".encode(), without=KEY_FILE)
+        return record, findings
+
+    def _put_in_force(
+        self, chain: Chain, file: str, content: bytes, *, without: str
+    ) -> SignerRecord:
         record = record_of(chain)
         folder = self._path / record.fingerprint
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        self._replace(folder / KEY_FILE, key_to_pem(key, self._passphrase()))
+        self._replace(folder / file, content)
         self._replace(folder / CHAIN_FILE, chain.pem().encode())
         self._replace(self._path / CURRENT_FILE, record.fingerprint.encode())
-        return record, findings
+        (folder / without).unlink(missing_ok=True)
+        self._loaded = None
+        return record
 
     def current(self) -> SignerRecord | None:
         """See ``RequestSigner.current``."""
@@ -133,7 +201,50 @@ class SignerDirectory:
         return None if name is None else record_of(self._read_chain(name))
 
     def sign(self, csr: bytes) -> SignedCsr:
-        """See ``RequestSigner.sign``."""
+        """Signs one CSR. Raises ``Refused``, ``Unavailable``."""
+        (made,) = self.sign_all([csr])
+        if isinstance(made, Refused):
+            raise made
+        return made
+
+    def sign_all(self, csrs: Sequence[bytes]) -> list[SignedCsr | Refused]:
+        """See ``RequestSigner.sign_all``."""
+        loaded = self._load()
+        # One kind of work after the other, so that each finds the processor warm for it.
+        vetted = [_vetted(csr) for csr in csrs]
+        sound = [csr for csr in vetted if isinstance(csr, Csr)]
+        requests = iter(loaded.press.encode(sound, loaded.press.sign(sound)))
+        name, dies_at = loaded.name, loaded.dies_at
+        return [
+            SignedCsr(next(requests), name, dies_at) if isinstance(csr, Csr) else csr
+            for csr in vetted
+        ]
+
+    def ready(self) -> None:
+        """See ``RequestSigner.ready``."""
+        signer = self._load().signer
+        if isinstance(signer, TokenKey):
+            signer.facts()
+
+    def check_key(self) -> None:
+        """Loads the key as ``sign`` would and proves that it is the certificate's.
+
+        Raises:
+            Refused, Unavailable: that cannot be done.
+        """
+        name = self._current_name()
+        if name is not None:
+            chain = self._read_chain(name)
+            raise_for(check_signing_certificate(chain.leaf, None, at=None))
+            if not proves_pair(self._open(name), chain.leaf_key):
+                raise Refused(key_mismatch())
+
+    def token(self) -> Pkcs11Uri | None:
+        """Where the key in force is; None for one in a file, or for none."""
+        name = self._current_name()
+        return None if name is None else self._read_uri(name)
+
+    def _load(self) -> _Loaded:
         name = self._current_name()
         if name is None:
             raise refuse(
@@ -141,18 +252,22 @@ class SignerDirectory:
                 "There is no MDM signing certificate.",
                 "Import one with `pushcert signer import --certificate FILE --key FILE`.",
             )
-        if self._loaded is None or self._loaded[0] != name:
-            self._loaded = (name, self._read_key(name), self._read_chain(name))
-        _, key, chain = self._loaded
-        request = sign_request(read_csr(csr), KeySigner(key), chain)
-        return SignedCsr(request.encode(), name, chain.not_after)
+        if self._loaded is None or self._loaded.name != name:
+            try:
+                signer, chain = self._open(name), self._read_chain(name)
+            except OSError as error:
+                raise refuse(
+                    "signer_unreadable",
+                    f"The MDM signing key in {self._path} cannot be read ({error.strerror}).",
+                    "Give pushcert its files back, or import the signer again.",
+                ) from None
+            press = RequestPress(signer, chain, check_each=isinstance(signer, TokenKey))
+            self._loaded = _Loaded(name, signer, press, chain.not_after)
+        return self._loaded
 
-    def check_key(self) -> None:
-        """Loads the key as ``sign`` would. Raises ``Refused`` when that cannot be done."""
-        name = self._current_name()
-        if name is not None:
-            key, chain = self._read_key(name), self._read_chain(name)
-            raise_for(check_signing_certificate(chain.leaf, key.public_key(), at=None))
+    def _open(self, name: str) -> SignsCsr:
+        uri = self._read_uri(name)
+        return KeySigner(self._read_key(name)) if uri is None else self._tokens(uri)
 
     def _current_name(self) -> str | None:
         try:
@@ -162,6 +277,12 @@ class SignerDirectory:
 
     def _read_chain(self, name: str) -> Chain:
         return Chain(parse_certificates((self._path / name / CHAIN_FILE).read_bytes()))
+
+    def _read_uri(self, name: str) -> Pkcs11Uri | None:
+        try:
+            return parse_pkcs11_uri((self._path / name / URI_FILE).read_text())
+        except FileNotFoundError:
+            return None
 
     def _read_key(self, name: str) -> RSAPrivateKey:
         data = (self._path / name / KEY_FILE).read_bytes()
@@ -182,7 +303,7 @@ class SignerDirectory:
 
 def checked_chain(
     certificate: x509.Certificate,
-    key: RSAPrivateKey,
+    key: PublicKeyTypes | None,
     pile: Iterable[x509.Certificate],
     trust: TrustStore,
     *,
@@ -190,17 +311,27 @@ def checked_chain(
 ) -> tuple[Chain, tuple[Finding, ...]]:
     """The complete chain of a signing certificate that can be used with this key.
 
+    Args:
+        key: the public half of the key that is to sign; None: not compared.
+
     Raises:
         Refused: with every finding, when any of them refuses.
     """
     chain, chain_findings = complete_chain(certificate, trust, pile, at=at)
     findings = (
-        *check_signing_certificate(certificate, key.public_key(), at=at),
+        *check_signing_certificate(certificate, key, at=at),
         *chain_findings,
     )
     if chain is None or any(finding.refuses for finding in findings):
         raise Refused(findings)
     return chain, findings
+
+
+def _vetted(csr: bytes) -> Csr | Refused:
+    try:
+        return read_csr(csr)
+    except Refused as refused:
+        return refused
 
 
 def record_of(chain: Chain) -> SignerRecord:
@@ -213,6 +344,16 @@ def record_of(chain: Chain) -> SignerRecord:
         not_after=chain.not_after,
         expires_first=_common_name(chain.expires_first),
         chain_pem=chain.pem(),
+    )
+
+
+def _leaves(facts: TokenFacts) -> Finding:
+    return Finding(
+        "token_key_leaves",
+        f"The token “{facts.token}” would give the key “{facts.object}” out: it is extractable, or"
+        " not sensitive.",
+        "Make a key in the token that never leaves it for the next MDM signing certificate.",
+        Severity.NOTE,
     )
 
 

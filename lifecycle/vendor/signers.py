@@ -24,8 +24,7 @@ def remind_of_signer(
     with database.reading() as session:
         if _owed(session, policy, now) is None:
             return None  # as nearly always: nobody has to wait for a lock
-    with database.transaction() as session:
-        return tell_of_signer(session, policy, notices, now)
+    return database.carry_out(lambda session: tell_of_signer(session, policy, notices, now))
 
 
 def tell_of_signer(

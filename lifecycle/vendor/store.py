@@ -12,6 +12,8 @@ from sqlmodel import Session, col, func, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from lifecycle.errors import refuse
+from lifecycle.pki.fingerprints import fingerprint
+from lifecycle.vendor.database import writes
 from lifecycle.vendor.facts import (
     OPEN_STATES,
     CertificateFacts,
@@ -43,6 +45,8 @@ RECEIVED = "received"
 SUPERSEDED = "superseded"
 REJECTED = "rejected"
 
+LOCKED_AT_A_TIME = 5000
+
 
 def key_of(row: Customer | Certificate | Renewal | Signer | IsolationCheck) -> int:
     """The primary key of a row that has been stored."""
@@ -52,12 +56,12 @@ def key_of(row: Customer | Certificate | Renewal | Signer | IsolationCheck) -> i
 
 
 def customer_by_slug(session: Session, slug: str) -> Customer:
-    """The customer with this slug.
+    """The customer with this slug; locked until the end of a transaction that writes.
 
     Raises:
         Refused: ``customer_unknown``.
     """
-    customer = session.exec(select(Customer).where(Customer.slug == slug)).first()
+    customer = session.exec(_locked(session, select(Customer).where(Customer.slug == slug))).first()
     if customer is None:
         raise refuse(
             "customer_unknown",
@@ -65,6 +69,37 @@ def customer_by_slug(session: Session, slug: str) -> Customer:
             "See `pushcert customer list` for the slugs, or add it with `pushcert customer add`.",
         )
     return customer
+
+
+def customer_by_id(session: Session, customer_id: int) -> Customer:
+    """The customer with this key, which exists; locked until the end of a transaction that
+    writes."""
+    return session.exec(
+        _locked(session, select(Customer).where(col(Customer.id) == customer_id))
+    ).one()
+
+
+def customers_by_slug(session: Session, slugs: Sequence[str]) -> list[Customer]:
+    """Those of the customers that there are, by key; locked like one."""
+    chosen = select(Customer).where(col(Customer.slug).in_(slugs)).order_by(col(Customer.id))
+    return list(session.exec(_locked(session, chosen)))
+
+
+def lock_customers(session: Session, ids: Sequence[int]) -> None:
+    """Locks many customers in a transaction that writes. Always in the order of their keys, so
+    that two that lock many do not wait for each other."""
+    for start in range(0, len(ids), LOCKED_AT_A_TIME):
+        part = sorted(ids)[start : start + LOCKED_AT_A_TIME]
+        chosen = select(Customer).where(col(Customer.id).in_(part)).order_by(col(Customer.id))
+        session.exec(_locked(session, chosen)).all()
+
+
+def _locked(session: Session, statement: SelectOfScalar[Customer]) -> SelectOfScalar[Customer]:
+    # Not against rows that refer to the customer: those may be written meanwhile. SQLite, with
+    # its one writer, leaves the clause out.
+    if not writes(session):
+        return statement
+    return statement.with_for_update(key_share=True).execution_options(populate_existing=True)
 
 
 def active_certificate(session: Session, customer: Customer) -> Certificate | None:
@@ -94,6 +129,14 @@ def open_renewal(session: Session, customer: Customer) -> Renewal | None:
     ).first()
 
 
+def approvers(renewal: Renewal) -> tuple[str, ...]:
+    """Who has approved the signature of the CSR that the renewal has now."""
+    if not renewal.approvals or renewal.csr is None:
+        return ()
+    of_this = fingerprint(renewal.csr)
+    return tuple(str(one["by"]) for one in renewal.approvals if one["csr"] == of_this)
+
+
 def current_signer(session: Session) -> Signer | None:
     """The MDM signing certificate that requests are signed with now, or None."""
     return session.exec(select(Signer).where(col(Signer.retired_at).is_(None))).first()
@@ -116,7 +159,8 @@ def customers_in_care(session: Session, tags: Sequence[str] = ()) -> list[Custom
     if tags:
         tagged = select(CustomerTag.customer_id).where(col(CustomerTag.tag).in_(tags))
         statement = statement.where(col(Customer.id).in_(tagged))
-    return list(session.exec(statement.order_by(col(Customer.slug))))
+    found = session.exec(_locked(session, statement.order_by(col(Customer.id))))
+    return sorted(found, key=lambda customer: customer.slug)
 
 
 def renewals_of(session: Session, customer: Customer, limit: int = 10) -> list[Renewal]:
@@ -233,7 +277,7 @@ def load_many(session: Session, customers: Sequence[Customer]) -> list[CustomerR
     ):
         if name is not None and rung is not None:
             told.setdefault(ladders[name], set()).add(rung)
-    signer = _signer_facts(current_signer(session))
+    signer = signer_facts(current_signer(session))
     instances = _instances(session, [key_of(c) for c in customers if c.remote])
     return [
         _record(
@@ -353,11 +397,22 @@ def _renewal_facts(row: Renewal, received: bool) -> RenewalFacts:
         request_dies_at=row.request_dies_at,
         received=received,
         blocked_code=row.blocked_code,
+        opened_by=row.opened_by,
+        approved_by=approvers(row),
     )
 
 
-def _signer_facts(row: Signer | None) -> SignerFacts | None:
-    return None if row is None else SignerFacts(row.fingerprint, row.not_before, row.not_after)
+def signer_facts(row: Signer | None) -> SignerFacts | None:
+    """What the planner needs to know about the signer in force."""
+    if row is None:
+        return None
+    return SignerFacts(
+        row.fingerprint,
+        row.not_before,
+        row.not_after,
+        unavailable_since=row.unavailable_since,
+        unavailable_why=row.unavailable_why,
+    )
 
 
 def due_customers(session: Session, now: datetime, limit: int) -> list[int]:
@@ -378,6 +433,7 @@ def due_statement(now: datetime, limit: int) -> SelectOfScalar[int | None]:
 def wake_customers_with_open_renewals(session: Session, now: datetime) -> None:
     """Makes everybody due whose renewal may have waited for a signer."""
     waiting = select(Renewal.customer_id).where(col(Renewal.state).in_(OPEN_STATES))
+    lock_customers(session, list(session.exec(waiting)))
     session.exec(update(Customer).where(col(Customer.id).in_(waiting)).values(next_action_at=now))
 
 
@@ -446,6 +502,8 @@ def _words_of(
 ) -> dict[int, tuple[str, ...]]:
     ids = [key_of(customer) for customer in customers]
     found: dict[int, tuple[str, ...]] = {}
+    if not ids:
+        return found
     for customer_id, said in session.exec(
         select(of, word).where(col(of).in_(ids)).order_by(col(word))
     ):

@@ -127,6 +127,7 @@ def order(
         .where(col(Customer.id) > after, *_owes(run))
         .order_by(col(Customer.id))
         .limit(limit)
+        .with_for_update(of=Customer, key_share=True)  # a worker may order checks, too
     ).all()
     certificates = {customer: certificate for customer, _, certificate in due}
     ordered = _outstanding(session, certificates)

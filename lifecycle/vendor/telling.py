@@ -7,10 +7,11 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from lifecycle.vendor import audit, store
-from lifecycle.vendor.facts import RenewalState
+from lifecycle.vendor.facts import Policy, RenewalState
 from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import About, Notices
 from lifecycle.vendor.plan import Action, Deliver, Remind
+from lifecycle.vendor.restores import may_have_been_delivered
 
 TELLS = frozenset[type[Action]]({Deliver, Remind})
 """The actions that end in a message."""
@@ -23,6 +24,7 @@ def tell(
     action: Deliver | Remind,
     now: datetime,
     *,
+    policy: Policy,
     actor: str,
 ) -> None:
     """Writes the message into the outbox, in the transaction of the decision.
@@ -30,6 +32,7 @@ def tell(
     Args:
         record: the customer as the action was planned from; with a renewal for ``Deliver``.
         now: aware UTC.
+        policy: the vendor's choices.
         actor: who, for the audit log.
     """
     customer, renewal = record.customer, record.renewal
@@ -42,7 +45,11 @@ def tell(
         return
     if renewal is None:
         raise ValueError("there is no renewal whose request could be handed over")
-    again = renewal.delivered_at is not None or _had_one_in_vain(session, customer, record.active)
+    again = (
+        renewal.delivered_at is not None
+        or _had_one_in_vain(session, customer, record.active)
+        or may_have_been_delivered(session, customer, record.active, renewal, policy)
+    )
     renewal.state = RenewalState.DELIVERED
     renewal.delivered_at = renewal.delivered_at or now
     session.add(renewal)

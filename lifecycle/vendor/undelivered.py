@@ -21,6 +21,7 @@ SUPERSEDED = "a later message takes its place"
 IN_DIGEST = "told in the digest"
 NOTHING_TO_TELL = "nothing to tell"
 CHANNEL_GONE = "the channel is no longer configured"
+TAKEN_AS_SENT = "taken as sent when a backup was restored"
 WITHDRAWALS = frozenset(
     {
         RENEWAL_ENDED,
@@ -30,6 +31,7 @@ WITHDRAWALS = frozenset(
         IN_DIGEST,
         NOTHING_TO_TELL,
         CHANNEL_GONE,
+        TAKEN_AS_SENT,
     }
 )
 """Why a row was given up although nothing failed; what ``last_error`` says then."""

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, get_args
 
 import structlog
-from sqlmodel import Session
+from sqlalchemy import update
+from sqlmodel import Session, col
 
 from lifecycle.boundary import Watch, ignore
 from lifecycle.clock import Clock
-from lifecycle.errors import InternalFault, PushcertError, Unavailable
+from lifecycle.errors import InternalFault, PushcertError, Refused, Unavailable
 from lifecycle.pki.revocation import RevocationStatus
 from lifecycle.vendor import audit, registry, store
+from lifecycle.vendor.batch_signing import sign_waiting, signing_detail
 from lifecycle.vendor.check_orders import order_isolation_check
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.desk import block
 from lifecycle.vendor.facts import Policy, RenewalState
-from lifecycle.vendor.models import Certificate, Customer, Renewal, Signer
+from lifecycle.vendor.leases import CUSTOMER_LEASE, turn_at
+from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import About, Notices
 from lifecycle.vendor.plan import (
     Action,
@@ -41,7 +44,14 @@ from lifecycle.vendor.plan import (
     SignRequest,
     plan,
 )
-from lifecycle.vendor.signer import RequestSigner, SignerRecord
+from lifecycle.vendor.signer import RequestSigner
+from lifecycle.vendor.signer_in_force import put_in_force
+from lifecycle.vendor.signer_state import (
+    code_of,
+    is_worth_a_look,
+    mark_available,
+    mark_unavailable,
+)
 from lifecycle.vendor.telling import tell
 
 ACTOR = "worker"
@@ -94,6 +104,18 @@ class TickSummary:
         self.actions[name] = self.actions.get(name, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What became of one look at a customer: something written, something to do outside, a CSR
+    that stays unsigned, or (none of these) rest."""
+
+    slug: str
+    certificate: bytes = b""
+    written: Action | None = None
+    outside: Action | None = None
+    unsigned: bool = False
+
+
 class Worker:
     """Looks at every customer that is due and does what is owed.
 
@@ -103,6 +125,7 @@ class Worker:
         instances: reaches the customers' instances.
         revocation: asks OCSP responders.
         notices: writes messages into the outbox.
+        lease: how long customers that were taken are this worker's (PostgreSQL).
     """
 
     def __init__(
@@ -114,6 +137,7 @@ class Worker:
         instances: InstanceGateway,
         revocation: RevocationGateway,
         notices: Notices,
+        lease: timedelta = CUSTOMER_LEASE,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -122,6 +146,7 @@ class Worker:
         self._instances = instances
         self._revocation = revocation
         self._notices = notices
+        self._lease = lease
 
     def tick(
         self,
@@ -144,35 +169,42 @@ class Worker:
         """
         summary = TickSummary()
         self.register_signer()
-        looked_at: set[int] = set()
-        while not stop():
-            with self._database.reading() as session:
-                due = store.due_customers(session, self._clock.now(), batch + len(looked_at))
-            new = [customer_id for customer_id in due if customer_id not in looked_at]
-            if not new:
-                break
-            for customer_id in new:
-                if stop():
-                    break
-                looked_at.add(customer_id)
-                summary.customers += 1
-                watch(summary.customers, "Looking at customers")
-                try:
-                    self._serve(customer_id, summary, only)
-                except Unavailable:
-                    raise
-                except Exception as defect:
-                    # A defect met with one customer must not stop a whole vendor's renewals;
-                    # it is counted, logged, and makes the command fail at the end.
-                    log.exception("customer_failed", customer=customer_id)
-                    summary.defects.append(f"customer {customer_id}: {type(defect).__name__}")
-                    self._defer(customer_id)
+        self.look_at_signer()
+        turn = turn_at(self._database, self._lease)
+        try:
+            while not stop() and (due := turn.take(self._clock.now(), batch)):
+                self._sign_many(due, summary, only)
+                for customer_id in due:
+                    if stop():
+                        break
+                    if turn.keep(customer_id):
+                        self._serve_one(customer_id, summary, only)
+                        watch(summary.customers, "Looking at customers")
+                        turn.done(customer_id)
+        finally:
+            turn.give_back()
         return summary
+
+    def _serve_one(
+        self, customer_id: int, summary: TickSummary, only: frozenset[type[Action]]
+    ) -> None:
+        """Serves one of many: a defect met with one customer must not stop a whole vendor's
+        renewals; it is counted, logged, and makes the command fail at the end."""
+        summary.customers += 1
+        try:
+            self._serve(customer_id, summary, only)
+        except Unavailable:
+            raise
+        except Exception as defect:
+            log.exception("customer_failed", customer=customer_id)
+            summary.defects.append(f"customer {customer_id}: {type(defect).__name__}")
+            self._defer(customer_id)
 
     def drive(self, slug: str) -> TickSummary:
         """Does everything that is owed to one customer now, whether it was due or not."""
         summary = TickSummary(customers=1)
         self.register_signer()
+        self.look_at_signer()
         with self._database.reading() as session:
             customer_id = store.key_of(store.customer_by_slug(session, slug))
         self._serve(customer_id, summary)
@@ -188,8 +220,20 @@ class Worker:
             known = store.current_signer(session)
         if record is None or (known is not None and known.fingerprint == record.fingerprint):
             return
+        now = self._clock.now()
+        self._database.carry_out(lambda session: put_in_force(session, record, now))
+
+    def look_at_signer(self) -> None:
+        """Sees whether a key that could not be used can be now; if so, who waited goes on."""
+        with self._database.reading() as session:
+            if not is_worth_a_look(store.current_signer(session)):
+                return
+        try:
+            self._signer.ready()
+        except PushcertError:
+            return
         with self._database.transaction() as session:
-            register_signer(session, record, self._clock.now())
+            mark_available(session, self._clock.now(), actor=ACTOR)
 
     def _serve(
         self, customer_id: int, summary: TickSummary, only: frozenset[type[Action]] = ACTIONS
@@ -212,11 +256,26 @@ class Worker:
                 summary.faults.append(f"{slug}: {fault}")
         raise InternalFault(f"Customer {customer_id} does not come to rest.")
 
+    def _sign_many(
+        self, customers: list[int], summary: TickSummary, only: frozenset[type[Action]]
+    ) -> None:
+        if SignRequest not in only:
+            return
+        signed = sign_waiting(
+            self._database,
+            self._signer,
+            self._policy,
+            customers,
+            self._clock.now(),
+            actor=ACTOR,
+        )
+        if signed:
+            name = SignRequest.__name__
+            summary.actions[name] = summary.actions.get(name, 0) + signed
+
     def _defer(self, customer_id: int) -> None:
-        with self._database.transaction() as session:
-            customer = session.get_one(Customer, customer_id)
-            customer.next_action_at = self._clock.now() + self._policy.retry
-            session.add(customer)
+        again_at = self._clock.now() + self._policy.retry
+        self._database.carry_out(lambda session: _rest(session, customer_id, again_at))
 
     def _step(
         self,
@@ -227,30 +286,48 @@ class Worker:
     ) -> tuple[str, bytes, Action | None]:
         """Writes everything that is owed inside the database; gives the next thing outside."""
         for _ in range(STEPS_PER_CUSTOMER):
-            with self._database.transaction() as session:
-                now = self._clock.now()
-                customer = session.get_one(Customer, customer_id)
-                record = store.load(session, customer)
-                owed = plan(record.facts, self._policy, now)
-                todo = [a for a in owed.actions if type(a) not in attempted]
-                if not todo:
-                    if any(type(a) in left for a in owed.actions):
-                        return customer.slug, b"", None  # it stays due: not all may be done here
-                    retry_at = now + self._policy.retry if owed.actions else None
-                    wakes = [at for at in (owed.wake_at, retry_at) if at is not None]
-                    customer.next_action_at = min(wakes, default=None)
-                    session.add(customer)
-                    return customer.slug, b"", None
-                action = todo[0]
-                if _leaves_the_database(action):
-                    der = b"" if record.active is None else record.active.der
-                    return customer.slug, der, action
-                if isinstance(action, SignRequest) and not self._sign(session, record, now):
-                    attempted.add(SignRequest)
-                    continue
-                self._write(session, record, action, now)
-                summary.count(action)
+            step = self._database.carry_out(
+                lambda session: self._advance(session, customer_id, frozenset(attempted), left)
+            )
+            if step.unsigned:
+                attempted.add(SignRequest)
+            elif step.written is not None:
+                summary.count(step.written)
+            else:
+                return step.slug, step.certificate, step.outside
         raise InternalFault(f"Customer {customer_id} does not come to rest.")
+
+    def _advance(
+        self,
+        session: Session,
+        customer_id: int,
+        attempted: frozenset[type[Action]],
+        left: frozenset[type[Action]],
+    ) -> _Step:
+        """The next thing that is owed, done if it is done inside the database. Safe to repeat:
+        it is planned from the facts as they are then."""
+        now = self._clock.now()
+        customer = store.customer_by_id(session, customer_id)
+        record = store.load(session, customer)
+        owed = plan(record.facts, self._policy, now)
+        todo = [a for a in owed.actions if type(a) not in attempted]
+        if not todo:
+            if any(type(a) in left for a in owed.actions):
+                # It stays due: not all may be done here.
+                _rest(session, customer_id, customer.next_action_at)
+                return _Step(customer.slug)
+            retry_at = now + self._policy.retry if owed.actions else None
+            wakes = [at for at in (owed.wake_at, retry_at) if at is not None]
+            _rest(session, customer_id, min(wakes, default=None))
+            return _Step(customer.slug)
+        action = todo[0]
+        if _leaves_the_database(action):
+            der = b"" if record.active is None else record.active.der
+            return _Step(customer.slug, der, outside=action)
+        if isinstance(action, SignRequest) and not self._sign(session, record, now):
+            return _Step(customer.slug, unsigned=True)
+        self._write(session, record, action, now)
+        return _Step(customer.slug, written=action)
 
     def _write(
         self, session: Session, record: store.CustomerRecord, action: Action, now: datetime
@@ -266,7 +343,15 @@ class Worker:
             case AskForProbes():
                 order_isolation_check(session, customer, at=now)
             case Deliver() | Remind():
-                tell(session, self._notices, record, action, now, actor=ACTOR)
+                tell(
+                    session,
+                    self._notices,
+                    record,
+                    action,
+                    now,
+                    policy=self._policy,
+                    actor=ACTOR,
+                )
             case Block(code, message) if renewal is not None:
                 block(session, renewal, code, message, now)
                 _audit(session, customer, "renewal_blocked", now, renewal, code=code)
@@ -279,11 +364,16 @@ class Worker:
         if renewal is None or renewal.csr is None:
             return False
         try:
-            signed = self._signer.sign(renewal.csr)
+            (signed,) = self._signer.sign_all([renewal.csr])
         except PushcertError as fault:
-            log.warning("signing_failed", customer=record.customer.slug, code=fault.code)
-            block(session, renewal, "signing_failed", str(fault), now)
+            log.warning("signer_unavailable", code=code_of(fault))
+            mark_unavailable(session, fault, now, actor=ACTOR)
             return False
+        if isinstance(signed, Refused):
+            log.warning("signing_failed", customer=record.customer.slug, code=signed.code)
+            block(session, renewal, "signing_failed", str(signed), now)
+            return False
+        approved = record.facts.renewal.approved_by if record.facts.renewal else ()
         renewal.state = RenewalState.SIGNED
         renewal.signed_at = now
         renewal.request = signed.request
@@ -291,21 +381,22 @@ class Worker:
         renewal.request_dies_at = signed.dies_at
         renewal.blocked_code = renewal.blocked_message = renewal.blocked_at = None
         session.add(renewal)
-        _audit(
+        audit.append(
             session,
-            record.customer,
-            "request_signed",
-            now,
-            renewal,
-            signer=signed.signer_fingerprint,
+            at=now,
+            actor=ACTOR,
+            action="request_signed",
+            subject=record.customer.slug,
+            detail=signing_detail(renewal.id, signed.signer_fingerprint, approved),
         )
         return True
 
     def _check_revocation(self, customer_id: int, certificate: bytes) -> None:
         status = self._revocation.ask(certificate)
         now = self._clock.now()
-        with self._database.transaction() as session:
-            customer = session.get_one(Customer, customer_id)
+
+        def note(session: Session) -> None:
+            customer = store.customer_by_id(session, customer_id)
             active = store.active_certificate(session, customer)
             if active is None or active.der != certificate:
                 return
@@ -313,6 +404,8 @@ class Worker:
             session.add(active)
             if status.revoked and active.revoked_at is None:
                 self._revoked(session, customer, active, status.revoked_at or now, now)
+
+        self._database.carry_out(note)
 
     def _revoked(
         self,
@@ -323,6 +416,7 @@ class Worker:
         now: datetime,
     ) -> None:
         active.revoked_at = revoked_at
+        self._notices.revoked(session, About(customer, active), now)
         audit.append(
             session,
             at=now,
@@ -331,37 +425,15 @@ class Worker:
             subject=customer.slug,
             detail={"serial": active.serial, "revoked_at": revoked_at.isoformat()},
         )
-        self._notices.revoked(session, About(customer, active), now)
 
 
-def register_signer(session: Session, record: SignerRecord, now: datetime) -> Signer:
-    """Records the signer in force, retires the one before, and wakes who waited for it."""
-    old = store.current_signer(session)
-    if old is not None:
-        old.retired_at = now
-        session.add(old)
-        session.flush()
-    signer = store.signer_by_fingerprint(session, record.fingerprint) or Signer(
-        fingerprint=record.fingerprint,
-        common_name=record.common_name,
-        not_before=record.not_before,
-        not_after=record.not_after,
-        expires_first=record.expires_first,
-        chain=record.chain_pem,
-        imported_at=now,
+def _rest(session: Session, customer_id: int, until: datetime | None) -> None:
+    """Nothing is owed to the customer before ``until``; with that, its lease ends."""
+    session.execute(
+        update(Customer)
+        .where(col(Customer.id) == customer_id)
+        .values(next_action_at=until, leased_to=None, leased_until=None)
     )
-    signer.retired_at = None
-    session.add(signer)
-    store.wake_customers_with_open_renewals(session, now)
-    audit.append(
-        session,
-        at=now,
-        actor=ACTOR,
-        action="signer_in_force",
-        subject=record.common_name,
-        detail={"fingerprint": record.fingerprint, "not_after": record.not_after.isoformat()},
-    )
-    return signer
 
 
 def _leaves_the_database(action: Action) -> bool:

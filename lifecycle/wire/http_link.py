@@ -35,7 +35,7 @@ from lifecycle.wire.signatures import RequestSigner
 from lifecycle.wire.vendors_time import VendorsTime
 
 M = TypeVar("M", bound=Message)
-MAX_ANSWER = 8 * 1024 * 1024
+MAX_ANSWER = 4 * 1024 * 1024
 """No answer is anywhere near this size."""
 ATTEMPTS = 3
 _LONGEST_WAIT = 5.0

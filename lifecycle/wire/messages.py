@@ -7,6 +7,7 @@ receiving side knows it from the link's credential. All times are aware UTC.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -31,6 +32,11 @@ def _bounded(said: object) -> object:
 Said = Annotated[str, BeforeValidator(_bounded)]
 """What a third party said, as far as it can be shown: an odd answer of APNs is no reason to lose
 the evidence that it is part of."""
+Instant = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC)),
+]
+"""Of which UTC can be taken, and to which a day can be added; at the ends of the calendar not."""
 Pem = Annotated[str, Field(max_length=48 * 1024)]
 Seal = Annotated[Base64Bytes, Field(max_length=512)]
 
@@ -73,7 +79,7 @@ class ProbeAnswer(Message):
     reason: Said | None = None
     fault: Said | None = None
     apns_id: Said | None = None
-    at: AwareDatetime
+    at: Instant
 
 
 class CsrOrder(Message):
@@ -100,7 +106,7 @@ class SignedRequest(Message):
     request: str
     renew_serial: str | None = None
     renew_common_name: str | None = None
-    renew_not_after: AwareDatetime | None = None
+    renew_not_after: Instant | None = None
     apple_account: str | None = None
 
 
@@ -190,8 +196,8 @@ class Standing(Message):
     fingerprint: Sha256Hex | None = None
     verdict: str | None = None
     verdict_why: str | None = None
-    verdict_at: AwareDatetime | None = None
-    renewal_opens_at: AwareDatetime | None = None
+    verdict_at: Instant | None = None
+    renewal_opens_at: Instant | None = None
 
 
 class Work(Message):
@@ -213,7 +219,7 @@ class Work(Message):
     sealing: Sealing | None = None
     standing: Standing | None = None
     ask_again_seconds: int | None = None
-    vendor_time: AwareDatetime | None = None
+    vendor_time: Instant | None = None
 
 
 class CsrSubmission(Message):
@@ -304,7 +310,7 @@ class CheckWanted(Message):
     """
 
     kind: Literal["check_wanted"] = "check_wanted"
-    after: AwareDatetime | None = None
+    after: Instant | None = None
 
 
 class CanarySeal(Message):
@@ -344,8 +350,8 @@ class Deployment(Message):
     fingerprint: Sha256Hex
     code: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,64}$")
     message: Sentence | None = None
-    at: AwareDatetime
-    again_at: AwareDatetime | None = None
+    at: Instant
+    again_at: Instant | None = None
     removed: bool = False
 
 

@@ -13,6 +13,7 @@ nothing is gained by repeating one that was seen.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,8 @@ SCHEME = "Bearer"
 _ALGORITHM = "EdDSA"
 MAX_LENGTH = 2048
 """A signature of ours has about 400 characters."""
+_CREDENTIAL = re.compile(r"[\x21-\x7e]{1,64}")
+"""Ours are hexadecimal; nothing else may come near a database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def claimed_credential(header: str | None) -> tuple[str, str]:
         kid = jwt.get_unverified_header(token).get("kid")
     except jwt.InvalidTokenError as error:
         raise SignatureRejected("signature_malformed", type(error).__name__) from None
-    if not isinstance(kid, str) or not 1 <= len(kid) <= 64:
+    if not isinstance(kid, str) or _CREDENTIAL.fullmatch(kid) is None:
         raise SignatureRejected("signature_malformed", "no kid")
     return kid, token
 
@@ -105,9 +108,9 @@ def check(
     for name, value in _bound(method, path, body).items():
         if claims[name] != value:
             raise SignatureRejected("signature_wrong", f"{name} differs")
-    if not isinstance(claims["iat"], int) or abs(claims["iat"] - now.timestamp()) > (
-        TOLERANCE.total_seconds()
-    ):
+    made = claims["iat"]
+    # Compared as integers: a float has no room for what a signer may write there.
+    if not isinstance(made, int) or abs(made - int(now.timestamp())) > TOLERANCE.total_seconds():
         raise SignatureRejected("clock_skew", "signed at another time")
 
 

@@ -6,9 +6,11 @@ is off: the vendor says what time it is with every answer to ``work``, and that 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from lifecycle.clock import Clock
+
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class VendorsTime:
@@ -27,5 +29,8 @@ class VendorsTime:
         return self._clock.now() + self._off
 
     def learn(self, instant: datetime) -> None:
-        """The vendor says that it is this time now."""
+        """The vendor says that it is this time now; one that no clock of ours can show is not
+        believed, because nothing could be reckoned from it."""
+        if not _EARLIEST <= instant <= _LATEST:
+            return
         self._off = instant - self._clock.now()

@@ -140,6 +140,8 @@ def test_faults_and_clock_are_set_over_http(lab: Lab) -> None:
         ("/nowhere", b"{}", 404),
         ("/create", b"[1]", 400),
         ("/create", b"not json", 400),
+        ("/create", b"[" * 5000, 400),
+        ("/create", '{"apple_account": "a", "request": "é"}'.encode(), 422),
         ("/create", b"{}", 422),
         ("/create", b'{"apple_account": "a", "request": "%%%"}', 422),
         ("/devices", b'{"topic": "t", "token": "zz"}', 422),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARE = ROOT / "packaging" / "share"
 PAGES = sorted((SHARE / "man" / "man1").glob("*.1"))
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-STARTING_WITH_RE = {"report", "renew", "request", "remind"}
+STARTING_WITH_RE = {"report", "renew", "request", "remind", "restore"}
 
 
 @pytest.fixture(scope="session")

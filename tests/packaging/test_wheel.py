@@ -19,7 +19,18 @@ from tests.building import build
 from tests.documents import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (".ci", "alembic", "bench", "cli", "docs", "lifecycle", "packaging", "tests")
+PARTS = (
+    ".ci",
+    "alembic",
+    "bench",
+    "cli",
+    "docs",
+    "fuzz",
+    "lifecycle",
+    "packaging",
+    "requirements",
+    "tests",
+)
 ALONE = (
     ".gitignore",
     "CHANGELOG.md",

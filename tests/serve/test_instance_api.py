@@ -86,6 +86,15 @@ def test_a_private_key_that_is_sent_by_mistake_is_not_in_the_answer(client: http
             assert "MIIEvQ" not in client.post(path, json=body).text
 
 
+@pytest.mark.parametrize("content", [b"{", b"[" * 50_000, b'{"kind": "nothing"}', b"[[],[],[]]"])
+def test_what_nobody_has_signed_is_refused_before_it_is_parsed(
+    client: httpx.Client, content: bytes
+) -> None:
+    for path in ("/v1/reports", "/v1/csr", "/v1/certificate", "/v1/credential"):
+        answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (401, "signature_missing")
+
+
 @pytest.mark.parametrize("path", ["/v1/csr", "/v1/enrolment"])
 def test_a_body_that_is_too_large_is_not_read_to_its_end(client: httpx.Client, path: str) -> None:
     def endless() -> Iterator[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +11,7 @@ from sqlmodel import select
 
 from lifecycle.vendor import registry
 from lifecycle.vendor.database import Database
-from lifecycle.vendor.digest import DigestSchedule, changes, write_digest
+from lifecycle.vendor.digest import SETTLED, DigestSchedule, changes, write_digest
 from lifecycle.vendor.facts import Policy, RenewalReason
 from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.messages import DigestTopic
@@ -23,7 +22,6 @@ from lifecycle.vendor.models import (
     IsolationCheck,
     OutboxMessage,
     Renewal,
-    VendorTable,
 )
 from lifecycle.vendor.notices import Letterhead, Notices, OpsChannel
 
@@ -36,9 +34,8 @@ AT_EIGHT = DigestSchedule(time(8), UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'vendor.sqlite'}")
-    VendorTable.metadata.create_all(made.engine)
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     yield made
     made.close()
 
@@ -199,3 +196,24 @@ def test_a_reminder_that_was_sent_is_told_and_one_that_waits_is_not(database: Da
                 )
             )
     assert told(database, NOW - DAY)[DigestTopic.REMINDERS_SENT] == ["sent"]
+
+
+def test_what_happened_a_moment_ago_is_told_the_next_day_and_once(database: Database) -> None:
+    """Another worker may be about to commit something that it began before this instant."""
+    minute = timedelta(minutes=1)
+    with database.transaction() as session:
+        for name, at in {
+            "settled": NOW - SETTLED - minute,
+            "at-the-edge": NOW - SETTLED,
+            "fresh": NOW - SETTLED + minute,
+            "committed-late": NOW - minute,
+        }.items():
+            session.add(Bounce(address=f"{name}@acme.example", at=at, why="550 no such user"))
+    for now in (NOW, NOW + DAY):
+        assert write(database, now)
+    first, second = (
+        [name for name in ("settled", "at-the-edge", "fresh", "committed-late") if name in row.body]
+        for row in digests(database)
+        if row.channel == "mail"
+    )
+    assert (first, second) == (["settled", "at-the-edge"], ["fresh", "committed-late"])

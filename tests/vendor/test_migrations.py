@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, create_mock_engine, text
-from sqlalchemy.engine.mock import MockConnection
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 import lifecycle.vendor.access_models  # noqa: F401 - its tables are part of the metadata
 from alembic import command
+from bench.postgres import PostgresServer
 from lifecycle.errors import InternalFault, Refused, Unavailable
 from lifecycle.vendor import migrations
 from lifecycle.vendor.database import Database
@@ -180,33 +179,73 @@ def test_everything_that_can_have_a_name_has_one(database: Database) -> None:
             assert "CONSTRAINT" in constraint, sql
 
 
-def test_on_postgresql_the_migrations_say_what_the_models_say() -> None:
-    migrated = io.StringIO()
-    context = MigrationContext.configure(
-        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": migrated}
-    )
-    with Operations.context(context):
-        for script in reversed(list(script_directory().walk_revisions())):
-            go: Callable[[], None] = vars(script.module)["upgrade"]
-            go()
-    said: list[str] = []
-    engine: MockConnection = create_mock_engine(
-        "postgresql+psycopg://",
-        lambda ddl, *_, **__: said.append(str(ddl.compile(dialect=engine.dialect))),
-    )
+# On PostgreSQL
+
+
+@pytest.fixture
+def on_postgres(postgres: PostgresServer) -> Iterator[Database]:
+    """A database on PostgreSQL that the migrations made."""
+    url = postgres.create("to_migrate")
+    upgrade(url)
+    made = Database(url)
+    yield made
+    made.close()
+    postgres.drop("to_migrate")
+
+
+@pytest.fixture
+def modelled_on_postgres(postgres: PostgresServer) -> Iterator[Database]:
+    """A database on PostgreSQL that the models made."""
     complete_for_postgresql()
-    VendorTable.metadata.create_all(engine, checkfirst=False)
-    assert statements(migrated.getvalue()) == statements(";".join(said))
+    made = Database(postgres.create("modelled"))
+    VendorTable.metadata.create_all(made.engine)
+    yield made
+    made.close()
+    postgres.drop("modelled")
 
 
-def statements(sql: str) -> set[frozenset[str]]:
-    """Statements as sets of their parts: the order of constraints says nothing."""
-    found = set()
-    for one in filter(str.strip, sql.split(";")):
-        head, _, body = squeeze(one).partition(" (")
-        parts = re.split(r",(?![^()]*\))", body.removesuffix(")"))
-        found.add(frozenset([head, *(part.strip() for part in parts)]))
-    return found
+COLUMNS = (
+    "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable,"
+    " column_default FROM information_schema.columns WHERE table_schema = 'public'"
+)
+INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+CONSTRAINTS = (
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace"
+)
+
+
+def test_on_postgresql_the_migrations_lead_to_what_the_models_say(
+    on_postgres: Database, modelled_on_postgres: Database
+) -> None:
+    for what in (COLUMNS, INDEXES, CONSTRAINTS):
+        migrated = {row for row in rows(on_postgres, what) if row[0] != "alembic_version"}
+        assert migrated == set(rows(modelled_on_postgres, what))
+        assert len(migrated) > 30
+    assert current_revision(on_postgres.engine) == HEAD
+
+
+def test_on_postgresql_every_step_goes_up_and_down(on_postgres: Database) -> None:
+    def described() -> list[set[tuple[Any, ...]]]:
+        return [set(rows(on_postgres, what)) for what in (COLUMNS, INDEXES, CONSTRAINTS)]
+
+    url = on_postgres.url.render_as_string()
+    there = described()
+    for script in script_directory().walk_revisions():
+        downgrade(url, script.down_revision if isinstance(script.down_revision, str) else "base")
+    upgrade(url)
+    assert described() == there
+
+
+def test_two_that_migrate_at_once_migrate_once(postgres: PostgresServer) -> None:
+    url = postgres.create("twice")
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(upgrade, url), threads.submit(upgrade, url)]:
+            done.result()
+    database = Database(url)
+    require_current(database.engine)
+    database.close()
+    postgres.drop("twice")
 
 
 # Refusing to work on another revision

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from lifecycle.vendor.models import (
     IsolationCheck,
     OutboxMessage,
     Renewal,
-    VendorTable,
 )
 from lifecycle.vendor.notices import About, Letterhead, Notices, OpsChannel
 from lifecycle.vendor.undelivered import IN_DIGEST
@@ -32,9 +30,8 @@ OPS = ("ops@vendor.example",)
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'vendor.sqlite'}")
-    VendorTable.metadata.create_all(database.engine)
+def session(database_url: str) -> Iterator[Session]:
+    database = Database(database_url)
     with database.transaction() as opened:
         yield opened
     database.close()

@@ -38,7 +38,6 @@ from lifecycle.vendor.models import (
     IsolationCheck,
     OutboxMessage,
     Renewal,
-    VendorTable,
 )
 from lifecycle.vendor.plan import status
 from lifecycle.vendor.report import (
@@ -354,9 +353,8 @@ def test_the_table_can_go_to_a_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'vendor.sqlite'}")
-    VendorTable.metadata.create_all(made.engine)
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     yield made
     made.close()
 
@@ -416,7 +414,9 @@ def test_the_report_from_the_database_carries_every_fact(database: Database) -> 
                 answers=[],
             )
         )
-        session.add(Customer(slug="gone", name="x", email="x", created_at=NOW, offboarded_at=NOW))
+        session.add(
+            Customer(id=2, slug="gone", name="x", email="x", created_at=NOW, offboarded_at=NOW)
+        )
     found = reporting.build(database, POLICY, NOW)
     assert found.signers == ()
     assert (found.undelivered, found.bounces) == (0, ())

@@ -65,9 +65,7 @@ class World:
 
     def deliver(self, at: datetime = NOW) -> DeliverySummary:
         server = SmtpTransport(self.mailbox.host, self.mailbox.port, "none", timeout=10)
-        return deliver_due(
-            self.database.transaction, server, at, sender=SENDER, vendor="Example MDM"
-        )
+        return deliver_due(self.database, server, at, sender=SENDER, vendor="Example MDM")
 
     def correct(self, at: datetime, **changes: Any) -> None:
         with self.database.transaction() as session:

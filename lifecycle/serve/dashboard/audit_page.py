@@ -15,6 +15,7 @@ from lifecycle.serve.dashboard.visit import Visiting
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.models import AuditEntry
 from lifecycle.vendor.registry import SLUG
+from lifecycle.wire.messages import Number
 
 audit = Pages()
 PAGE = 100
@@ -43,7 +44,7 @@ def show_audit(
     subject: Annotated[str, Query(max_length=200)] = "",
     actor: Annotated[str, Query(max_length=200)] = "",
     action: Annotated[str, Query(max_length=64)] = "",
-    before: Annotated[int | None, Query(ge=0)] = None,
+    before: Annotated[Number | None, Query()] = None,
 ) -> Response:
     """The newest entries that fit, or those before one."""
     asked = {"subject": subject.strip(), "actor": actor.strip(), "action": action.strip()}

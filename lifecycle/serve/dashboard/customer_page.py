@@ -28,7 +28,7 @@ from lifecycle.vendor.models import Bounce, Certificate, Customer, IsolationChec
 from lifecycle.vendor.report import ReportRow
 from lifecycle.vendor.reporting import rows_of
 from lifecycle.vendor.store import CustomerRecord
-from lifecycle.wire.messages import Probe
+from lifecycle.wire.messages import Number, Probe
 
 one_customer = Pages()
 LISTED = 10
@@ -78,8 +78,8 @@ def show_customer(
     visit: Visiting,
     slug: str,
     done: Annotated[str, Query(max_length=32)] = "",
-    entry: Annotated[int | None, Query(ge=0)] = None,
-    message: Annotated[int | None, Query(ge=0)] = None,
+    entry: Annotated[Number | None, Query()] = None,
+    message: Annotated[Number | None, Query()] = None,
 ) -> Response:
     """The customer's page; ``entry`` and ``message`` lead to an older part of the timeline."""
     with visit.served.database.reading() as session:

@@ -6,6 +6,7 @@ so that a new key is known at once.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 RETURN_PATH = "/sign-in/oidc/return"
 TIMEOUT_SECONDS = 10.0
+MAX_ANSWER = 1024 * 1024
+"""Metadata, keys and claims have some kilobytes."""
 KEPT = timedelta(hours=1)
 SKEW_SECONDS = 120
 """Between the provider's clock and ours."""
@@ -118,7 +121,7 @@ class Provider:
                 name, secret = self.section.client_id or "", self.secret()
                 auth = httpx.BasicAuth(quote(name, safe=""), quote(secret, safe=""))
         url = self._endpoint("token_endpoint", now)
-        answer = self._asked(lambda: client.post(url, data=form, auth=auth))
+        answer = self._asked(client, "POST", url, data=form, auth=auth)
         if answer.status_code >= 500:
             raise self._no_use("its token endpoint has trouble")
         found = self._document(answer)
@@ -138,7 +141,7 @@ class Provider:
         from joserfc.jwk import KeySet
 
         url = self._endpoint("jwks_uri", now)
-        keys = self._document(self._asked(lambda: client.get(url)))
+        keys = self._document(self._asked(client, "GET", url))
         try:
             token = jwt.decode(
                 tokens["id_token"], KeySet.import_key_set(cast(Any, keys)), list(ALGORITHMS)
@@ -177,7 +180,7 @@ class Provider:
         if not isinstance(url, str) or not isinstance(token, str):
             return {}
         headers = {"Authorization": f"Bearer {token}"}
-        answer = self._asked(lambda: client.get(url, headers=headers))
+        answer = self._asked(client, "GET", url, headers=headers)
         if answer.is_error:
             return {}
         found = self._document(answer)
@@ -194,28 +197,40 @@ class Provider:
         if self._read_at is None or not timedelta() <= now - self._read_at < KEPT:
             url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
             with self._client() as client:
-                found = self._document(self._asked(lambda: client.get(url)))
-            if found.get("issuer") != self.issuer:
-                raise self._no_use("it calls itself by another name than oidc.issuer")
+                found = self.discovered(self._asked(client, "GET", url))
             self._metadata, self._read_at = found, now
         return self._metadata
+
+    def discovered(self, answer: httpx.Response) -> dict[str, Any]:
+        """What the provider says of itself (OpenID Connect Discovery, 4.3).
+
+        Raises:
+            Unavailable: it is not that, or somebody else's.
+        """
+        found = self._document(answer)
+        if found.get("issuer") != self.issuer:
+            raise self._no_use("it calls itself by another name than oidc.issuer")
+        return found
 
     def _client(self) -> httpx.Client:
         return httpx.Client(verify=self.tls, timeout=TIMEOUT_SECONDS, trust_env=True)
 
-    def _asked(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+    def _asked(self, client: httpx.Client, method: str, url: str, **more: Any) -> httpx.Response:
+        content = bytearray()
         try:
-            return ask()
-        except httpx.HTTPError as error:
+            with client.stream(method, url, **more) as answer:
+                for part in answer.iter_bytes():
+                    content += part
+                    if len(content) > MAX_ANSWER:
+                        raise self._no_use("its answer is far too large")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             log.warning("oidc_unreachable", error=type(error).__name__)
             raise self._no_use("it does not answer") from None
+        return httpx.Response(answer.status_code, content=bytes(content))
 
     def _document(self, answer: httpx.Response) -> dict[str, Any]:
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
+        found = read_document(answer.content)
+        if found is None:
             raise self._no_use("what it answers is not what OpenID Connect wants")
         return found
 
@@ -231,6 +246,15 @@ class Provider:
             f"The sign-in at {self.issuer} cannot be used: {why}.",
             "Begin again at the sign-in page; if it stays, tell whoever keeps the provider.",
         )
+
+
+def read_document(data: bytes) -> dict[str, Any] | None:
+    """The JSON object in an answer; None if there is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def configured_provider(config: Config) -> Provider | None:

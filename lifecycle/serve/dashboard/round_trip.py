@@ -37,7 +37,7 @@ class RoundTrip:
     """
 
     state: str
-    nonce: str
+    nonce: str = field(repr=False)
     verifier: str = field(repr=False)
     back_to: str
 

@@ -16,6 +16,7 @@ import pytest
 from lifecycle.config import CONFIG_NAME, OidcSection, load_config
 from lifecycle.errors import Refused
 from lifecycle.serve.dashboard.person import person_of
+from lifecycle.serve.dashboard.provider import MAX_ANSWER
 from lifecycle.serve.dashboard.round_trip import departing, returning
 from lifecycle.serve.listen import Listening
 from lifecycle.vendor.users import Role
@@ -305,6 +306,23 @@ def test_a_provider_that_goes_by_another_name_is_not_used(against: Ops, crooked:
     answer = through(against.visitor())
     assert answer.status_code == 503
     assert "another name" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("padding", "x" * (MAX_ANSWER + 1), "far too large"),
+        ("jwks_uri", "http://[", "does not answer"),
+        ("token_endpoint", "https://h:99999/", "does not answer"),
+    ],
+)
+def test_a_provider_whose_metadata_is_no_use_is_not_used(
+    against: Ops, crooked: Crooked, name: str, value: str, why: str
+) -> None:
+    crooked.bend_metadata = other(name, value)
+    answer = through(against.visitor())
+    assert answer.status_code == 503
+    assert why in answer.text
 
 
 def test_groups_that_only_userinfo_has_count_if_it_is_about_the_same_person(

@@ -345,3 +345,11 @@ def test_an_entry_of_another_version_is_shown_as_it_is(ops: Ops) -> None:
     assert "customer paused" in vera.words()
     assert "moved to the moon" in vera.words()
     assert "by: a → b" in vera.words()
+
+
+@pytest.mark.parametrize("number", [2**63, 10**40, -1, "x"])
+def test_a_place_in_the_books_that_there_cannot_be_is_no_address(acme: Ops, number: object) -> None:
+    anna = acme.signed_in("anna")
+    for address in ("/customers/acme?message=", "/customers/acme?entry=", "/audit?before="):
+        assert anna.get(f"{address}{number}").status_code == 422
+        assert anna.get(f"{address}{2**63 - 1}").status_code == 200

@@ -1,0 +1,1 @@
+"""One harness a module; ``fuzz.harness`` says what a harness is."""

@@ -1,0 +1,148 @@
+"""The report's order as SQL: groups of one urgency, each read in the order in which it is shown.
+
+Which group a customer belongs to is decided as ``plan.status`` decides it. SQL picks by bounds that
+are the policy's; what it cannot know, the spread that is fixed by the slug, is decided by
+``report_stream``. A test holds the order against that of ``report.build_report``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.vendor.facts import OPEN_STATES
+
+_OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN_STATES))
+_LATEST = (
+    "SELECT x.id FROM isolation_check x WHERE x.customer_id = cu.id AND x.verdict IS NOT NULL"
+    " ORDER BY x.concluded_at DESC, x.id DESC LIMIT 1"
+)
+"""The check that was judged last: one look at ``ix_isolation_check_latest``."""
+_IN_CARE = "cu.offboarded_at IS NULL AND (cu.paused_at IS NULL OR cu.paused_until <= :at)"
+_ACTIVE = "certificate c JOIN customer cu ON cu.id = c.customer_id"
+_IS_ACTIVE = f"c.state = 'active' AND {_IN_CARE}"
+_LIVES = f"{_IS_ACTIVE} AND (c.revoked_at IS NULL OR c.revoked_at > :at)"
+_ANY = "customer cu LEFT JOIN certificate c ON c.customer_id = cu.id AND c.state = 'active'"
+BY_END = ("c.not_after", "cu.slug")
+BY_SLUG = ("cu.slug",)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Customers of one urgency.
+
+    Attributes:
+        name: their status; of the first group, ``breached``.
+        tables, condition: FROM and WHERE, of ``cu``, and ``c`` for their active certificate.
+        order: the slug comes last.
+        opened: True: only those whose renewal opens by now; False: only those whose does not.
+    """
+
+    name: str
+    tables: str
+    condition: str
+    order: tuple[str, ...] = BY_END
+    opened: bool | None = None
+
+
+BREACHED = Group(
+    "breached",
+    _ANY,
+    "cu.offboarded_at IS NULL AND cu.id IN"
+    " (SELECT customer_id FROM isolation_check WHERE verdict = 'breached')"
+    f" AND EXISTS (SELECT 1 FROM isolation_check k WHERE k.id = ({_LATEST})"
+    " AND k.verdict = 'breached' AND k.certificate_id = c.id)",
+    order=BY_SLUG,
+)
+"""They come before all, and are passed over in the group that they would be in."""
+
+GROUPS = (
+    Group("revoked", _ACTIVE, f"{_IS_ACTIVE} AND c.revoked_at <= :at"),
+    Group("expired", _ACTIVE, f"{_LIVES} AND c.not_after <= :at"),
+    Group("urgent", _ACTIVE, f"{_LIVES} AND c.not_after > :at AND c.not_after <= :urgent"),
+    Group(
+        "due",
+        _ACTIVE,
+        f"{_LIVES} AND c.not_after > :urgent AND c.not_after <= :window",
+        opened=True,
+    ),
+    Group(
+        "no_certificate",
+        _ANY,
+        f"c.id IS NULL AND {_IN_CARE}",
+        order=BY_SLUG,
+    ),
+    Group("ok", _ACTIVE, f"{_LIVES} AND c.not_after > :urgent", opened=False),
+    Group(
+        "paused",
+        _ANY,
+        "cu.offboarded_at IS NULL AND cu.paused_at IS NOT NULL"
+        " AND (cu.paused_until IS NULL OR cu.paused_until > :at)",
+        order=("COALESCE(c.not_after, :latest)", "cu.slug"),
+    ),
+)
+"""All customers in care, each in one group."""
+
+COLUMNS = (
+    *("cu.id", "cu.slug", "cu.name", "cu.email", "cu.apple_account", "cu.kind"),
+    *("cu.paused_at", "cu.paused_until", "cu.paused_reason"),
+    *("c.id", "c.topic", "c.serial", "c.common_name", "c.not_after", "c.revoked_at"),
+    *("r.state", "r.reason", "r.opened_at", "r.blocked_code", "r.blocked_at"),
+    "r.blocked_message",
+    "EXISTS (SELECT 1 FROM certificate n WHERE n.renewal_id = r.id AND n.state = 'received')",
+    *("k.verdict", "k.why", "k.concluded_at"),
+)
+INSTANTS = frozenset(name for name in COLUMNS if name.endswith(("_at", "_after", "_until")))
+WORDS = (("contact", "address"), ("customer_tag", "tag"))
+"""Tables of what a customer has several of, and the column; the last of the columns."""
+_JOINED = (
+    f"LEFT JOIN renewal r ON r.customer_id = cu.id AND r.state IN ({_OPEN})"
+    f" LEFT JOIN isolation_check k ON k.id = ({_LATEST}) AND k.certificate_id = c.id"
+)
+
+
+def statement(
+    group: Group, *, postgresql: bool, tags: int = 0, after: bool = False, limit: int | None = None
+) -> str:
+    """The SELECT of a group's rows, with ``:name`` for what varies.
+
+    Args:
+        postgresql: else SQLite.
+        tags: so many are given, as ``:tag0``, ``:tag1``, …; one of them is wanted.
+        after: go on after ``:after0``, …: the order's values of a row.
+        limit: rows at most.
+    """
+    condition = group.condition
+    if tags:
+        names = ", ".join(f":tag{number}" for number in range(tags))
+        condition += f" AND cu.id IN (SELECT customer_id FROM customer_tag WHERE tag IN ({names}))"
+    if after:
+        values = ", ".join(f":after{number}" for number in range(len(group.order)))
+        condition += f" AND ({', '.join(group.order)}) > ({values})"
+    columns = [_as_text(name, postgresql) if name in INSTANTS else name for name in COLUMNS]
+    columns += [_words(table, column, postgresql) for table, column in WORDS]
+    columns.append("EXISTS (SELECT 1 FROM deployment d WHERE d.customer_id = cu.id)")
+    end = "" if limit is None else f" LIMIT {limit}"
+    return (
+        f"SELECT {', '.join(columns)} FROM {_left(group.tables, condition)}"
+        f" ORDER BY {', '.join(group.order)}{end}"
+    )
+
+
+def _left(tables: str, condition: str) -> str:
+    return f"{tables} {_JOINED} WHERE {condition}"
+
+
+def _as_text(instant: str, postgresql: bool) -> str:
+    """As SQLite keeps it: ``2027-03-01 12:00:00.000000``, in UTC."""
+    if not postgresql:
+        return instant
+    return f"to_char({instant} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+
+
+def _words(table: str, column: str, postgresql: bool) -> str:
+    """All of a customer's, sorted, with spaces between; no such word has one."""
+    if postgresql:
+        said = f"string_agg({column}, ' ' ORDER BY {column})"
+        return f"(SELECT {said} FROM {table} WHERE customer_id = cu.id)"
+    sorted_words = f"SELECT {column} FROM {table} WHERE customer_id = cu.id ORDER BY {column}"
+    return f"(SELECT group_concat({column}, ' ') FROM ({sorted_words}))"
