@@ -127,6 +127,8 @@ HOLDS_A_SECRET = re.compile(
 SHOWS_NONE = {
     ("Server", "api_key"): "names the source of a key, as the configuration does",
     ("Provider", "secret"): "a function that fetches it",
+    ("Pkcs11Uri", "token"): "the label of an HSM's token",
+    ("TokenFacts", "token"): "the label of an HSM's token",
 }
 
 

@@ -25,6 +25,8 @@ with progress.working("Counting", {total}) as update:
     sys.stdin.readline()
 print("the answer")
 """
+AT_ONCE = "from cli import main, progress; progress.AFTER_SECONDS = 0; main.app()"
+"""pushcert, for which nothing is too quick to be told."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -98,7 +100,7 @@ def test_an_import_that_takes_its_time_says_how_far_it_is(tmp_path: Path) -> Non
     file.write_text(f"slug,name,email,tags\n{rows}")
     work = pexpect.spawn(
         sys.executable,
-        ["-m", "cli", "--config", str(tmp_path / "config.toml"), "customer", "import", str(file)],
+        ["-c", AT_ONCE, "--config", str(tmp_path / "config.toml"), "customer", "import", str(file)],
         env=environment(),
         encoding="utf-8",
         timeout=SECONDS,

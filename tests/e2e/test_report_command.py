@@ -137,7 +137,9 @@ def test_a_signer_that_has_ended_fails_as_well(vendor: Vendor, tmp_path: Path) -
     certificate = authority.issue_signing_certificate(key.public_key(), "Example MDM", days=380)
     with sqlite3.connect(other.directory / "vendor.sqlite") as connection:
         connection.execute(
-            "INSERT INTO signer VALUES (1, 'f', 'MDM Vendor: Example MDM', ?, ?, 'x', ?, ?, NULL)",
+            "INSERT INTO signer (id, fingerprint, common_name, not_before, not_after,"
+            " expires_first, chain, imported_at)"
+            " VALUES (1, 'f', 'MDM Vendor: Example MDM', ?, ?, 'x', ?, ?)",
             (
                 "2025-01-01 00:00:00.000000",
                 "2026-01-01 00:00:00.000000",
