@@ -82,6 +82,13 @@ class Machine:
         (packages,) = (self._root / "opt" / "pushcert").glob("lib/python*/site-packages")
         (packages / "theirs.pth").write_text(sysconfig.get_path("purelib"))
 
+    def empty_environment(self) -> Path:
+        """A virtual environment with nothing in it, made when it is first asked for."""
+        place = self._root / "empty"
+        if not place.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        return place
+
     def play(self, command: str, environment: dict[str, str]) -> bool:
         """Does what systemd or the container engine would do; False if it is for neither."""
         words = shlex.split(command.removeprefix("sudo ").replace("\\\n", " "))

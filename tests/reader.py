@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pyrage
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -27,8 +28,8 @@ MDM_SERVER = "https://mdm.example.com"
 """Theirs, on the pages."""
 SERVES = re.compile(r"^pushcert (?:\S+ )*?(?:lab up|run|serve)(?: |$)")
 """What runs until it is told to stop."""
-FINDS_SOMETHING = re.compile(r"^(?:sudo .*)?pushcert (?:--config \S+ )?doctor")
-"""May end with 4 on a deployment that has just been made."""
+FINDS_SOMETHING = re.compile(r"^(?:sudo .*)?pushcert (?:--config \S+ )?(?:doctor|restore)")
+"""May end with 4 on a deployment that has just been made, or has no signing key yet."""
 
 
 class Reader:
@@ -51,12 +52,16 @@ class Reader:
         self._machine = Machine(home / "root", vendor.directory, ROOT)
         self._server = NanoMdmServer().__enter__()
         self._elsewhere: elsewhere.Pair | None = None
+        self._key: pyrage.x25519.Identity | None = None
         about = vendor.lab.describe()
         self._signing_key = Path(about["signing_key"])
         self._signing_certificate = Path(about["signing_certificate"])
         self._instead = {
             MDM_SERVER: self._server.url,
             "/var/lib/nanomdm": str(home / "nanomdm"),
+            "/mnt/backup": str(home / "mnt"),
+            "/srv/pushcert": str(home / "srv"),
+            "requirements/pushcert.txt": str(ROOT / "requirements" / "pushcert.txt"),
             "/var/lib/node_exporter": str(home / "node_exporter"),
             "--apns-port 2197": "--apns-port 0",
             "--url URL": f"--url {about['portal_url']}",
@@ -79,6 +84,8 @@ class Reader:
             "share/certificates": self._share,
             "mysqldump": self._dumps,
             "nanomdm/db": self._stored,
+            "registry.age": self._back_from_where_it_is_kept,
+            "key.txt": self._identity,
             "mdm.cer": self._as_apple_gave_it,
             "mdm.key": self._signing_key.read_bytes,
             "MDM_ Example_Certificate.pem": self._from_the_portal,
@@ -138,11 +145,17 @@ class Reader:
             self._serve_the_registry()
         if command.startswith("pushcert instance deploy"):
             self._have_a_target()
+        if " backup " in command:
+            self._have_a_recipient()
 
     def _meant(self, command: str) -> str:
         command = self._machine.here(command)
         if "'pushcert[server]'" in command:
             command = command.replace("'pushcert[server]'", f"--quiet --no-deps {self._wheel()}")
+        if command.startswith("pip install "):
+            pip = self._machine.empty_environment() / "bin" / "pip"
+            command = command.replace("pip install", f"{pip} install --quiet", 1)
+            command = re.sub(r" pushcert$", f" {self._wheel()}", command)
         for shown, real in self._instead.items():
             command = command.replace(shown, real)
         if "5F39…" in command:
@@ -232,3 +245,21 @@ class Reader:
         before = config.read_text()
         if "[deploy." not in before:
             config.write_text(before + target.text.replace(MDM_SERVER, self._server.url))
+
+    def _identity(self) -> bytes:
+        if self._key is None:
+            self._key = pyrage.x25519.Identity.generate()
+        return f"{self._key}\n".encode()
+
+    def _have_a_recipient(self) -> None:
+        self._identity()
+        config = self._vendor.config
+        before = config.read_text()
+        if "[backup]" not in before:
+            assert self._key is not None
+            config.write_text(f'{before}[backup]\nrecipients = ["{self._key.to_public()}"]\n')
+        (self._home / "mnt").mkdir(exist_ok=True)
+
+    def _back_from_where_it_is_kept(self) -> bytes | None:
+        kept = self._home / "mnt" / "registry.age"
+        return kept.read_bytes() if kept.exists() else None
