@@ -129,7 +129,7 @@ def test_an_incident_at_the_vendors_before_every_step(
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
