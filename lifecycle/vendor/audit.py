@@ -112,29 +112,34 @@ def append_all(session: Session, entries: Sequence[Entry]) -> None:
         return
     session.flush()
     head = _locked_head(session)
+    seq, previous = head.seq, head.hash
     for start in range(0, len(entries), WRITTEN):
         rows = []
         for said in entries[start : start + WRITTEN]:
-            rows.append(_row(said, head))
-            head.seq, head.hash = rows[-1]["seq"], rows[-1]["hash"]
+            seq += 1
+            row = _row(said, seq, previous)
+            rows.append(row)
+            previous = row["hash"]
         session.execute(insert(AuditEntry.__table__), rows)  # type: ignore[attr-defined]
+    head.seq, head.hash = seq, previous
     session.add(head)
     session.flush()
 
 
-def _row(said: Entry, head: AuditHead) -> dict[str, Any]:
+def _row(said: Entry, seq: int, previous: str) -> dict[str, Any]:
     detail = {str(key): plain(value) for key, value in said.detail.items()}
     at = require_utc(said.at)
     told: dict[str, Any] = {
-        "seq": head.seq + 1,
+        "seq": seq,
         "at": at,
         "actor": said.actor,
         "action": said.action,
         "subject": said.subject,
         "detail": detail,
-        "previous": head.hash,
+        "previous": previous,
     }
-    return {**told, "hash": entry_hash(**told)}
+    told["hash"] = entry_hash(**told)
+    return told
 
 
 def _locked_head(session: Session) -> AuditHead:

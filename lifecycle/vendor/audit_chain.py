@@ -143,8 +143,8 @@ def _is_as_written(entry: AuditEntry) -> bool:
         return False  # a value of a type that was never written here
 
 
-def _canonical(document: Mapping[str, object]) -> str:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+# ``json.dumps`` makes one for each entry.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
 def plain(value: object) -> object:

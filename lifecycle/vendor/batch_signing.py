@@ -8,12 +8,13 @@ its time). Whatever does not go through here, the worker does one customer at a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, exists, select, update
+from sqlalchemy import Row, Text, bindparam, cast, exists, select, update
 from sqlmodel import Session, col
 
 from lifecycle.errors import PushcertError, Refused
@@ -32,6 +33,8 @@ from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.plan import owes_signature
 from lifecycle.vendor.signer import RequestSigner, SignedCsr
 
+_OF_NOBODY = (None, "[]", "null")
+"""Approvals as the database keeps none."""
 WAIT_FOR_IT = (RenewalState.CSR_RECEIVED, RenewalState.SIGNED, RenewalState.DELIVERED)
 """States in which a renewal's CSR may have to be signed, for the first time or again."""
 
@@ -44,6 +47,8 @@ class _Waiting:
     slug: str
     csr: bytes
     approved_by: tuple[str, ...]
+    seen: tuple[Row[Any], SignerFacts]
+    """What the planner's rule was asked about."""
 
 
 def sign_waiting(
@@ -88,7 +93,7 @@ def _store(
 ) -> int:
     still = [
         (one, signed[one.renewal_id][1])
-        for one in _waiting(session, policy, customers, now, lock=True)
+        for one in _waiting(session, policy, customers, now, before=signed)
         if one.renewal_id in signed and signed[one.renewal_id][0].csr == one.csr
     ]
     if not still:
@@ -154,8 +159,14 @@ def _waiting(
     customers: Sequence[int],
     now: datetime,
     *,
-    lock: bool = False,
+    before: Mapping[int, tuple[_Waiting, SignedCsr]] | None = None,
 ) -> list[_Waiting]:
+    """Those whose CSR is to be signed now.
+
+    Args:
+        before: what was found without locks; with it, the rows are locked, and the rule is asked
+            again where anything that it goes by has changed.
+    """
     signer = store.signer_facts(store.current_signer(session))
     if signer is None:
         return []
@@ -172,7 +183,7 @@ def _waiting(
             col(Renewal.opened_at),
             col(Renewal.opened_by),
             col(Renewal.request_dies_at),
-            col(Renewal.approvals),
+            cast(col(Renewal.approvals), Text).label("approvals"),  # nearly always of nobody
             col(Customer.paused_at),
             col(Customer.offboarded_at),
             received.label("received"),
@@ -185,13 +196,17 @@ def _waiting(
         )
         .order_by(col(Renewal.id))
     )
-    if lock:
+    if before is not None:
         statement = statement.with_for_update(of=Renewal)
-    return [
-        _Waiting(row.id, row.slug, row.csr, _approvers(row))
-        for row in session.execute(statement)
-        if owes_signature(_facts(row, signer), policy, now)
-    ]
+    found = []
+    for row in session.execute(statement):
+        seen = (row, signer)
+        known = None if before is None else before.get(row[0])
+        if known is not None and known[0].seen == seen:
+            found.append(known[0])
+        elif owes_signature(_facts(row, signer), policy, now):
+            found.append(_Waiting(row[0], row.slug, row.csr, _approvers(row), seen))
+    return found
 
 
 def _facts(row: Row[Any], signer: SignerFacts) -> CustomerFacts:
@@ -214,7 +229,7 @@ def _facts(row: Row[Any], signer: SignerFacts) -> CustomerFacts:
 
 
 def _approvers(row: Row[Any]) -> tuple[str, ...]:
-    if not row.approvals:
+    if row.approvals in _OF_NOBODY:
         return ()
     of_this = fingerprint(row.csr)
-    return tuple(str(one["by"]) for one in row.approvals if one["csr"] == of_this)
+    return tuple(str(one["by"]) for one in json.loads(row.approvals) if one["csr"] == of_this)
