@@ -66,9 +66,15 @@ class Csr:
         return self.parsed.public_key()
 
     @cached_property
+    def info(self) -> bytes:
+        """The CertificationRequestInfo (RFC 2986, 4.1), DER: what the CSR signs of itself."""
+        # ``parsed.tbs_certrequest_bytes`` would write it anew, each time that it is asked for.
+        return asn1.first_inside(self.der)
+
+    @cached_property
     def subject(self) -> dict[ObjectIdentifier, str]:
         """The attributes of the subject that are not empty."""
-        return subject_values(self.parsed)
+        return subject_values(self.parsed, self.info)
 
     @property
     def common_name(self) -> str:
@@ -143,7 +149,8 @@ def parse_csr(data: bytes) -> Csr:
     known = csr.__dict__  # what the cached properties would look up, without their locks
     try:
         known["parsed"] = request = x509.load_der_x509_csr(csr.der)
-        known["subject"] = subject_values(request)
+        known["info"] = info = asn1.first_inside(csr.der)
+        known["subject"] = subject_values(request, info)
     except UNREADABLE:
         raise _damaged(csr.der) from None
     try:
@@ -163,7 +170,7 @@ def vet_csr(csr: Csr) -> tuple[Finding, ...]:
     The self-signature, an RSA key of 2048 bits or more, a SHA-2 signature, no CA wanted, a
     subject; the codes are listed at ``lifecycle.pki.vetting.vet``.
     """
-    return vet(csr.parsed, csr.public_key, has_subject=bool(csr.subject))
+    return vet(csr.parsed, csr.info, csr.public_key, has_subject=bool(csr.subject))
 
 
 def read_csr(data: bytes) -> Csr:

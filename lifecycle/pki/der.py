@@ -32,6 +32,16 @@ def element_length(data: bytes) -> int | None:
     return 2 + octets + int.from_bytes(data[2 : 2 + octets], "big")
 
 
+def first_inside(data: bytes) -> bytes:
+    """The first element inside of the SEQUENCE that ``data`` is: itself a SEQUENCE, as received.
+
+    ``data`` must have been parsed already: nothing is checked.
+    """
+    begins = 2 if data[1] < 0x80 else 2 + (data[1] & 0x7F)
+    length = element_length(data[begins : begins + 2 + _MAX_LENGTH_OCTETS])
+    return data[begins : begins + (length or 0)]
+
+
 def element(tag: int, *parts: bytes) -> bytes:
     """One DER element with ``parts`` as its content."""
     content = b"".join(parts)

@@ -93,13 +93,18 @@ def subject_der(*, email: str, common_name: str, country: str) -> bytes:
     )
 
 
-def subject_values(request: x509.CertificateSigningRequest) -> dict[ObjectIdentifier, str]:
+def subject_values(
+    request: x509.CertificateSigningRequest, info: bytes
+) -> dict[ObjectIdentifier, str]:
     """The attributes of the subject that are not empty.
+
+    Args:
+        info: the request's CertificationRequestInfo, DER.
 
     Raises:
         ValueError: the subject is not a Name that can be decoded.
     """
-    plain = _plain_values(request.tbs_certrequest_bytes)
+    plain = _plain_values(info)
     if plain is not None:
         return plain
     with warnings.catch_warnings():

@@ -29,6 +29,7 @@ _SIGNATURES = {
 
 def vet(
     request: x509.CertificateSigningRequest,
+    info: bytes,
     key: PublicKeyTypes,
     *,
     has_subject: bool,
@@ -36,6 +37,7 @@ def vet(
     """Everything that is wrong with ``request``.
 
     Args:
+        info: its CertificationRequestInfo, DER as received.
         key: the key of the CSR, loaded once for everything that is looked at in it.
         has_subject: whether any attribute of the subject has a value.
 
@@ -49,7 +51,7 @@ def vet(
     if not isinstance(key, RSAPublicKey):
         # The key has to be made anew, and the signature with it.
         return (_key_not_rsa(), *rest)
-    return _key_findings(key) + _signature_findings(request, key) + rest
+    return _key_findings(key) + _signature_findings(request, info, key) + rest
 
 
 def _key_findings(key: RSAPublicKey) -> tuple[Finding, ...]:
@@ -70,7 +72,7 @@ def _key_findings(key: RSAPublicKey) -> tuple[Finding, ...]:
 
 
 def _signature_findings(
-    request: x509.CertificateSigningRequest, key: RSAPublicKey
+    request: x509.CertificateSigningRequest, info: bytes, key: RSAPublicKey
 ) -> tuple[Finding, ...]:
     algorithm = _SIGNATURES.get(request.signature_algorithm_oid)
     if algorithm is None:
@@ -83,7 +85,7 @@ def _signature_findings(
         )
     try:
         # As ``request.is_signature_valid`` does it, which would load the key once more.
-        key.verify(request.signature, request.tbs_certrequest_bytes, PKCS1_V15, algorithm)
+        key.verify(request.signature, info, PKCS1_V15, algorithm)
     except (InvalidSignature, *UNREADABLE):
         return (
             Finding(

@@ -89,7 +89,9 @@ class TestBuilding:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             csr = build_csr(customer_key, email="it@acme.example", common_name=name)
-            assert read_csr(csr.der).common_name == name
+            received = read_csr(csr.der)
+        assert received.common_name == name
+        assert received.info == received.parsed.tbs_certrequest_bytes
         read = ("req", "-inform", "DER", "-noout")
         openssl(*read, "-verify", stdin=csr.der)
         shown = openssl(*read, "-subject", "-nameopt", "utf8,sep_multiline", stdin=csr.der)
@@ -276,6 +278,8 @@ class TestBadCsrs:
         for _ in range(data.draw(st.integers(1, 3))):
             der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
         try:
+            parsed = parse_csr(bytes(der))
+            assert parsed.info == parsed.parsed.tbs_certrequest_bytes
             read = read_csr(bytes(der))
         except Refused:
             return
