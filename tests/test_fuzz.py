@@ -120,6 +120,7 @@ OURS = {
     "lifecycle/sweep/pool.py": "a pipe between our own processes",
     "lifecycle/sweep/run.py": "a pipe between our own processes",
     "lifecycle/sweep/worker.py": "a pipe between our own processes",
+    "lifecycle/vendor/batch_signing.py": "the database's own rows",
     "lifecycle/vendor/notices.py": "dates that the planner wrote into the outbox",
     "lifecycle/vendor/report_stream.py": "the database's own rows",
     "lifecycle/vendor/reporting.py": "the database's own rows",
