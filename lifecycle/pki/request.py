@@ -166,20 +166,10 @@ class RequestPress:
 
     def encode(self, csrs: Iterable[Csr], signatures: Iterable[bytes]) -> list[str]:
         """The requests with these signatures; what ``PushCertRequest.encode`` gives."""
-        base64, left = binascii.b2a_base64, self._left
-        tails = (
-            b"".join(
-                (
-                    left,
-                    base64(csr.der, newline=False),
-                    _BETWEEN,
-                    base64(signature, newline=False),
-                    _END,
-                )
-            )
+        return [
+            self._encoded + _base64(self._left + _tail(csr.der, signature))
             for csr, signature in zip(csrs, signatures, strict=True)
-        )
-        return [self._encoded + base64(tail, newline=False).decode("ascii") for tail in tails]
+        ]
 
 
 def require_pair(signer: SignsCsr, chain: Chain) -> None:
