@@ -35,10 +35,10 @@ from rich.table import Table
 from bench.postgres import PostgresServer
 from lifecycle.clock import SystemClock
 from lifecycle.config import load_config
-from lifecycle.vendor import audit, store
+from lifecycle.vendor import audit, customer_search, store
+from lifecycle.vendor.customer_search import Wanted
 from lifecycle.vendor.dry_run import tell_story
 from lifecycle.vendor.migrations import upgrade
-from lifecycle.vendor.report_stream import page
 from lifecycle.vendor_plane import VendorPlane
 
 DAY = timedelta(days=1)
@@ -283,7 +283,8 @@ def measure(figures: Figures, config: Path, now: datetime, directory: Path) -> N
 
         def first_page() -> None:
             with plane.database.reading() as session:
-                assert len(page(session, plane.policy, now, limit=50).rows) == 50
+                found_page = customer_search.find(session, Wanted(), plane.policy, now)
+                assert (found_page.total, len(found_page.rows)) == (figures.size, 50)
 
         found["first page of the report"] = median(first_page)
         found[f"opening {OPENED} renewals"] = open_renewals(plane, figures.size, now)

@@ -126,7 +126,7 @@ def report(
         print_report(shown, console() if out is None else None, out)
     else:
         with working("Writing the report"):
-            pieces = list(_pieces(shown, form, vendor, now))
+            pieces = [piece.encode() for piece in _pieces(shown, form, vendor, now)]
         _write(pieces, out)
     _fail(
         failing,
@@ -145,18 +145,22 @@ def _stream_csv(
     out: Path | None,
 ) -> None:
     """The form that programs read of everybody: it goes out as it is read."""
+    from lifecycle.sweep.pool import cores
     from lifecycle.vendor import reporting
 
     hit: set[str] = set()
-
-    def note(slug: str, status: str) -> None:
-        if status in failing:
-            hit.add(slug)
-
     with invocation(ctx).vendor_side() as side:
         at = moment or side.clock.now()
         pieces = reporting.stream_csv(
-            side.database, side.policy, at, tags=tags, within=span, statuses=wanted, note=note
+            side.database,
+            side.policy,
+            at,
+            tags=tags,
+            within=span,
+            statuses=wanted,
+            note=hit.add,
+            noted=failing,
+            processes=cores(),
         )
         _write(pieces, out)
         with side.database.reading() as session:
@@ -199,12 +203,13 @@ def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[st
             return (as_metrics_text(shown),)
 
 
-def _write(pieces: Iterable[str], out: Path | None) -> None:
+def _write(pieces: Iterable[bytes], out: Path | None) -> None:
     if out is None:
+        sys.stdout.flush()
         for piece in pieces:
-            sys.stdout.write(piece)
+            sys.stdout.buffer.write(piece)
     else:
-        write_pieces(out, (piece.encode() for piece in pieces))
+        write_pieces(out, pieces)
 
 
 def _span(text: str | None) -> timedelta | None:

@@ -11,7 +11,7 @@ import sqlmodel
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlmodel import Session, col
 
-from lifecycle.vendor import store
+from lifecycle.vendor import report_page, store
 from lifecycle.vendor.customer_standing import Standing, standing
 from lifecycle.vendor.facts import Policy, Status, Verdict
 from lifecycle.vendor.models import Certificate, Contact, Customer, CustomerTag
@@ -19,6 +19,8 @@ from lifecycle.vendor.report import Acts, ReportRow
 from lifecycle.vendor.reporting import rows_of
 
 PAGE = 50
+FROM_THE_TOP = 100
+"""Pages of everybody, most urgent first, that are read from the top."""
 MOST_WORDS = 8
 """Of a search; more words find nothing that fewer do not."""
 
@@ -80,6 +82,8 @@ def find(session: Session, wanted: Wanted, policy: Policy, now: datetime) -> Fou
     Args:
         now: aware UTC; statuses are those of this instant.
     """
+    if wanted == Wanted(page=wanted.page) and wanted.page <= FROM_THE_TOP:
+        return _most_urgent(session, wanted.page, policy, now)
     at = standing(session, policy, now)
     conditions = tuple(_conditions(wanted, at))
     total = int(session.execute(at.select(func.count()).where(*conditions)).scalar_one())
@@ -93,6 +97,19 @@ def find(session: Session, wanted: Wanted, policy: Policy, now: datetime) -> Fou
         .offset((page - 1) * PAGE)
     )
     return FoundPage(rows(session, [key for (key,) in found], policy, now), total, page, pages)
+
+
+def _most_urgent(session: Session, page: int, policy: Policy, now: datetime) -> FoundPage:
+    """One of the first pages of everybody, which nobody else needs to be looked at for."""
+    everybody, gone = (
+        int(session.execute(select(func.count()).select_from(Customer).where(*which)).scalar_one())
+        for which in ((), (col(Customer.offboarded_at).is_not(None),))
+    )
+    total = everybody - gone
+    pages = max(1, -(-total // PAGE))
+    page = min(max(1, page), pages)
+    found = report_page.page(session, policy, now, limit=page * PAGE).rows[(page - 1) * PAGE :]
+    return FoundPage(found, total, page, pages)
 
 
 def rows(session: Session, ids: list[int], policy: Policy, now: datetime) -> tuple[ReportRow, ...]:

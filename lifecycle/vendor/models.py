@@ -109,7 +109,11 @@ class Customer(VendorTable, table=True):
     """One customer of the vendor (or the vendor's own canary tenant)."""
 
     __tablename__: ClassVar[Any] = "customer"
-    __table_args__ = (Index("ix_customer_due", "next_action_at", "id"),)
+    __table_args__ = (
+        Index("ix_customer_due", "next_action_at", "id"),
+        Index("ix_customer_paused", "paused_at", sqlite_where=text("paused_at IS NOT NULL")),
+        Index("ix_customer_gone", "offboarded_at", sqlite_where=text("offboarded_at IS NOT NULL")),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     slug: str = Field(unique=True, max_length=64)
@@ -176,11 +180,18 @@ class Certificate(VendorTable, table=True):
             unique=True,
             sqlite_where=text("state = 'active'"),
         ),
+        # All that the report shows of a certificate: it is read from here, in order.
         Index(
             "ix_certificate_active_end",
-            "not_after",
-            "customer_id",
+            *("not_after", "customer_id", "id", "revoked_at", "topic", "serial", "common_name"),
             sqlite_where=text("state = 'active'"),
+        ),
+        Index("ix_certificate_received", "renewal_id", sqlite_where=text("state = 'received'")),
+        Index(
+            "ix_certificate_revoked",
+            "revoked_at",
+            "customer_id",
+            sqlite_where=text("state = 'active' AND revoked_at IS NOT NULL"),
         ),
     )
 
@@ -287,10 +298,11 @@ class IsolationCheck(VendorTable, table=True):
             unique=True,
             sqlite_where=text("verdict IS NULL"),
         ),
-        Index("ix_isolation_check_latest", "customer_id", "concluded_at"),
+        # With the verdict, so that which check was judged last is found in here alone.
+        Index("ix_isolation_check_latest", "customer_id", "concluded_at", "id", "verdict"),
         Index(
             "ix_isolation_check_breached",
-            "concluded_at",
+            *("concluded_at", "customer_id"),
             sqlite_where=text("verdict = 'breached'"),
         ),
         Index(
@@ -376,6 +388,7 @@ class OutboxMessage(VendorTable, table=True):
         Index("ix_outbox_digest", "id", sqlite_where=text("kind = 'digest'")),
         # Without the unsent ones, or SQLite takes it for those: to it, half of all rows.
         Index("ix_outbox_sent_at", "sent_at", sqlite_where=text("sent_at IS NOT NULL")),
+        Index("ix_outbox_given_up", "customer_id", sqlite_where=text("given_up_at IS NOT NULL")),
     )
 
     id: int | None = many()

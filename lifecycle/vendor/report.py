@@ -354,19 +354,39 @@ def decide_next_step(
             return Acts.INSTANCE, f"instance deploys to {names} again"
         opens = opens_at(facts.active, facts.slug, policy)
         return Acts.NOBODY, f"renewal opens {opens:%Y-%m-%d}"
-    if renewal.blocked_code is not None:
-        acts = Acts.VENDOR if renewal.blocked_code.startswith(BY_VENDOR) else Acts.INSTANCE
-        return acts, details.blocked_message or renewal.blocked_code
-    if renewal.received:
+    return renewal_step(
+        renewal.state,
+        renewal.received,
+        renewal.blocked_code,
+        details.blocked_message,
+        details.undelivered,
+    )
+
+
+def renewal_step(
+    state: str, received: bool, blocked_by: str | None, why: str | None, undelivered: str | None
+) -> tuple[Acts, str]:
+    """Who acts next in an open renewal, and what they do.
+
+    Args:
+        state: one of ``facts.OPEN_STATES``.
+        received: the certificate has come, and is not in use yet.
+        blocked_by, why: code and sentence of what holds it up; None: nothing.
+        undelivered: why the customer never got the request or the reminder; None: they did.
+    """
+    if blocked_by is not None:
+        acts = Acts.VENDOR if blocked_by.startswith(BY_VENDOR) else Acts.INSTANCE
+        return acts, why or blocked_by
+    if received:
         return Acts.INSTANCE, "instance activates the certificate"
-    match renewal.state:
+    match state:
         case RenewalState.REQUESTED:
             return Acts.INSTANCE, "instance makes the CSR"
         case RenewalState.CSR_RECEIVED:
             return Acts.VENDOR, "vendor signs the CSR"
         case RenewalState.SIGNED:
             return Acts.VENDOR, "request goes to the customer"
-        case _ if details.undelivered is not None:
+        case _ if undelivered is not None:
             return Acts.VENDOR, UNREACHED
         case _:
             return Acts.CUSTOMER, "customer uploads the request to the portal"
@@ -387,10 +407,10 @@ def as_json_text(report: Report) -> str:
 
 def as_csv(report: Report) -> str:
     """The report as CSV with a header line; see ``report_csv``."""
-    from lifecycle.vendor.report_csv import write_csv
+    from lifecycle.vendor.report_csv import customer_line, header, signer_lines
 
-    rows = (cells_of(row) for row in report.rows)
-    return "".join(write_csv(rows, report.signers))
+    customers = "".join(customer_line(cells_of(row)) for row in report.rows)
+    return header() + customers + signer_lines(report.signers)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

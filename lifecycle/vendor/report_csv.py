@@ -1,60 +1,54 @@
 """The report as CSV: a line for each customer and signer, told apart by ``kind``.
 
-Written in pieces as the rows come, so that a million of them take no memory. A cell that a
-spreadsheet would run as a formula is kept from it by a leading apostrophe.
+A cell that a spreadsheet would run as a formula is kept from it by a leading apostrophe.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from lifecycle.vendor.csv_cells import harmless
 from lifecycle.vendor.report import ReportRow, SignerRow
 
-AT_A_TIME = 2000
 COLUMNS = tuple(dict.fromkeys(("kind", *ReportRow.__slots__, *SignerRow.__slots__)))
-_OF_NO_CUSTOMER = ("",) * (len(COLUMNS) - 1 - len(ReportRow.__slots__))
+NO_SIGNER = "," * (len(COLUMNS) - 1 - len(ReportRow.__slots__))
+"""Ends a customer's line: the cells that only a signer has."""
 _SIGNER = tuple(COLUMNS.index(name) for name in SignerRow.__slots__)
 
 
-def write_csv(rows: Iterable[tuple[Any, ...]], signers: Iterable[SignerRow] = ()) -> Iterator[str]:
-    """The CSV in pieces, with a header line.
+def header() -> str:
+    """The first line."""
+    return _line(COLUMNS)
 
-    Args:
-        rows: of customers, as ``report.cells_of`` gives them.
-    """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    left = iter(rows)
-    while batch := list(islice(left, AT_A_TIME)):
-        writer.writerows(_safe(row) for row in batch)
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+
+def customer_line(cells: tuple[Any, ...]) -> str:
+    """A customer's line, of the cells that ``report.cells_of`` gives."""
+    return _line(("customer", *(harmless(one) for one in cells), *([""] * len(NO_SIGNER))))
+
+
+def signer_lines(signers: Iterable[SignerRow]) -> str:
+    """A line for the signer and each certificate of its chain."""
+    lines = []
     for signer in signers:
         cells: list[object] = [""] * len(COLUMNS)
         cells[0] = "signer"
         for place, name in zip(_SIGNER, SignerRow.__slots__, strict=True):
             value = getattr(signer, name)
             cells[place] = harmless(value.isoformat() if isinstance(value, datetime) else value)
-        writer.writerow(cells)
-    yield buffer.getvalue()
+        lines.append(_line(cells))
+    return "".join(lines)
 
 
-_FIRST = frozenset("'=+-@\t")
+def cell(text: str) -> str:
+    """A text as one cell of a line."""
+    return _line(("", harmless(text)))[1:-1]
 
 
-def _safe(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    for cell in row:
-        # Asked of every cell of a million rows: whether it may be one that needs a look.
-        if cell.__class__ is str and cell and (cell[0] in _FIRST or "\r" in cell):
-            break
-    else:
-        return ("customer", *row, *_OF_NO_CUSTOMER)
-    return ("customer", *(harmless(cell) for cell in row), *_OF_NO_CUSTOMER)
+def _line(cells: Iterable[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 Which group a customer belongs to is decided as ``plan.status`` decides it. SQL picks by bounds that
 are the policy's; what it cannot know, the spread that is fixed by the slug, is decided by
-``report_stream``. A test holds the order against that of ``report.build_report``.
+``report_reading``. A test holds the order against that of ``report.build_report``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ BREACHED = Group(
     "breached",
     _ANY,
     "cu.offboarded_at IS NULL AND cu.id IN"
-    " (SELECT customer_id FROM isolation_check WHERE verdict = 'breached')"
+    # The bound says nothing; by it SQLite sees that the index of the breached is the right one.
+    " (SELECT customer_id FROM isolation_check WHERE verdict = 'breached'"
+    " AND concluded_at > '0001-01-02')"
     f" AND EXISTS (SELECT 1 FROM isolation_check k WHERE k.id = ({_LATEST})"
     " AND k.verdict = 'breached' AND k.certificate_id = c.id)",
     order=BY_SLUG,
@@ -101,7 +103,14 @@ _JOINED = (
 
 
 def statement(
-    group: Group, *, postgresql: bool, tags: int = 0, after: bool = False, limit: int | None = None
+    group: Group,
+    *,
+    postgresql: bool,
+    tags: int = 0,
+    after: bool = False,
+    above: bool = False,
+    below: bool = False,
+    limit: int | None = None,
 ) -> str:
     """The SELECT of a group's rows, with ``:name`` for what varies.
 
@@ -109,9 +118,14 @@ def statement(
         postgresql: else SQLite.
         tags: so many are given, as ``:tag0``, ``:tag1``, …; one of them is wanted.
         after: go on after ``:after0``, …: the order's values of a row.
+        above, below: only what ends after ``:low``, and not after ``:high``.
         limit: rows at most.
     """
     condition = group.condition
+    if above:
+        condition += " AND c.not_after > :low"
+    if below:
+        condition += " AND c.not_after <= :high"
     if tags:
         names = ", ".join(f":tag{number}" for number in range(tags))
         condition += f" AND cu.id IN (SELECT customer_id FROM customer_tag WHERE tag IN ({names}))"

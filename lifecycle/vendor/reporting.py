@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from sqlmodel import Session, select
 
@@ -28,13 +27,7 @@ from lifecycle.vendor.report import (
 )
 from lifecycle.vendor.undelivered import count_undelivered, not_received
 
-if TYPE_CHECKING:
-    from lifecycle.vendor.report_stream import Cells
-
 BATCH = 500
-_SLUG, _STATUS, _NOT_AFTER = (
-    ReportRow.__slots__.index(name) for name in ("slug", "status", "not_after")
-)
 
 
 def build(
@@ -73,39 +66,33 @@ def stream_csv(
     tags: Sequence[str] = (),
     within: timedelta | None = None,
     statuses: Sequence[str] = (),
-    note: Callable[[str, str], None] = lambda _slug, _status: None,
-) -> Iterator[str]:
-    """The report as CSV, in pieces, in memory that does not grow with the customers.
+    note: Callable[[str], None] = lambda _slug: None,
+    noted: Sequence[str] = (),
+    processes: int = 1,
+) -> Iterator[bytes]:
+    """The report as CSV (UTF-8), in pieces, in memory that does not grow with the customers.
 
     Args:
         tags: only customers with one of these; empty: all.
         within, statuses: as for ``Report.only``.
-        note: told slug and status of every customer, of those that are left out as well.
+        note: told the slug of every customer of the statuses ``noted``, shown or not.
+        processes: as for ``report_shares.pieces``.
     """
-    from lifecycle.vendor.report_csv import write_csv
-    from lifecycle.vendor.report_stream import stream
+    from lifecycle.vendor.report_csv import header, signer_lines
+    from lifecycle.vendor.report_lines import Choice
+    from lifecycle.vendor.report_shares import Order, pieces
 
+    latest = None if within is None else at + within
+    choice = Choice(latest, frozenset(statuses), frozenset(noted))
+    yield header().encode()
+    for piece in pieces(database, Order(policy, at, tuple(tags), choice), processes=processes):
+        for slug in piece.noted:
+            note(slug)
+        yield piece.lines
     with database.reading() as session:
         signers = build_report((), _signers(session), policy, at)
-        shown = signers.only(within=within, statuses=statuses).signers
-        latest = None if within is None else at + within
-        rows = _fitting(stream(session, policy, at, tags=tags), latest, statuses, note)
-        yield from write_csv(rows, shown)
-
-
-def _fitting(
-    rows: Iterable[Cells],
-    latest: datetime | None,
-    statuses: Sequence[str],
-    note: Callable[[str, str], None],
-) -> Iterator[Cells]:
-    wanted = frozenset(statuses)
-    for row in rows:
-        note(row[_SLUG], row[_STATUS])
-        end = row[_NOT_AFTER]
-        ends = latest is None or (end is not None and datetime.fromisoformat(end) <= latest)
-        if ends and (not wanted or row[_STATUS] in wanted):
-            yield row
+    shown = signers.only(within=within, statuses=statuses).signers
+    yield signer_lines(shown).encode()
 
 
 def rows_of(
@@ -133,7 +120,7 @@ def _described(
 ) -> Iterator[tuple[CustomerFacts, CustomerDetails]]:
     customers = [record.customer for record in records]
     refused = {row.address for row in session.exec(select(Bounce))}
-    unreached = not_received(session)
+    unreached = not_received(session, [store.key_of(customer) for customer in customers])
     contacts = store.contacts_of(session, customers)
     worn = store.tags_of(session, customers)
     targets = deployments.of_customers(session, customers)
@@ -170,7 +157,7 @@ def next_step(
 ) -> tuple[str, str]:
     """Who acts next for one customer, and what they do."""
     key = store.key_of(record.customer)
-    why = not_received(session, key).get(key)
+    why = not_received(session, [key]).get(key)
     details = replace(_details(record), undelivered=why, deployments=targets)
     acts, step = decide_next_step(record.facts, details, policy, at)
     return str(acts), step

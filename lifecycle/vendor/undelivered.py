@@ -4,10 +4,11 @@ not heard for that reason, and what a corrected address sets going again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, or_, select
 
 from lifecycle.vendor.facts import OPEN_STATES
@@ -77,31 +78,38 @@ def count_undelivered(session: Session, now: datetime) -> int:
     return len(failing(session)) + waiting
 
 
-def not_received(session: Session, customer_id: int | None = None) -> dict[int, str]:
+def not_received(session: Session, among: Collection[int] | None = None) -> dict[int, str]:
     """Customers whose last request or reminder was given up, and why, by the customer's key.
 
     Only while the renewal is open: they have to act, and do not know it.
 
     Args:
-        customer_id: asks about this one alone; None: about everybody.
+        among: asks about these customers alone, by their keys; None: about everybody.
     """
-    newest = (
-        select(func.max(OutboxMessage.id))
-        .join(Renewal)
-        .where(col(OutboxMessage.kind).in_(URGES_CUSTOMER), col(Renewal.state).in_(OPEN_STATES))
-        .group_by(col(OutboxMessage.renewal_id))
+    later = aliased(OutboxMessage)
+    heard_since = (
+        select(later.id)
+        .where(
+            later.renewal_id == OutboxMessage.renewal_id,
+            col(later.id) > OutboxMessage.id,
+            col(later.kind).in_(URGES_CUSTOMER),
+        )
+        .exists()
     )
-    given_up = select(OutboxMessage.customer_id, OutboxMessage.last_error)
-    if customer_id is not None:
-        newest = newest.where(OutboxMessage.customer_id == customer_id)
-        given_up = given_up.where(OutboxMessage.customer_id == customer_id)
-    rows = session.exec(
-        given_up.where(
+    given_up = (
+        select(OutboxMessage.customer_id, OutboxMessage.last_error)
+        .join(Renewal)
+        .where(
             col(OutboxMessage.given_up_at).is_not(None),
             _not_withdrawn(),
-            col(OutboxMessage.id).in_(newest),
+            col(OutboxMessage.kind).in_(URGES_CUSTOMER),
+            col(Renewal.state).in_(OPEN_STATES),
+            ~heard_since,
         )
     )
+    if among is not None:
+        given_up = given_up.where(col(OutboxMessage.customer_id).in_(among))
+    rows = session.exec(given_up)
     return {key: why or "" for key, why in rows if key is not None}
 
 

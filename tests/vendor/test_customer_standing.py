@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import Session, col
 
-from lifecycle.vendor import reporting
+from lifecycle.vendor import customer_search, reporting
 from lifecycle.vendor.customer_search import PAGE, FoundPage, Wanted, find, tags
 from lifecycle.vendor.customer_standing import counts_of, standing, status_counts
 from lifecycle.vendor.database import Database
@@ -95,7 +95,11 @@ def test_counts_by_status_are_the_reports(session: Session, report: Report) -> N
     assert list(counts.items()) == list(report.counts.items())
 
 
-def test_most_urgent_first_is_the_order_of_the_report(session: Session, report: Report) -> None:
+@pytest.mark.parametrize("from_the_top", [0, 3, 100])
+def test_most_urgent_first_is_the_order_of_the_report(
+    session: Session, report: Report, monkeypatch: pytest.MonkeyPatch, from_the_top: int
+) -> None:
+    monkeypatch.setattr(customer_search, "FROM_THE_TOP", from_the_top)
     assert everybody(session, Wanted()) == [row.slug for row in report.rows]
 
 

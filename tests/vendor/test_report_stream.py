@@ -5,17 +5,17 @@ The registry is made at random, with every kind of customer at every border of t
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlmodel import Session
+from sqlmodel import Session, select
 
-from lifecycle.vendor import reporting
+from lifecycle.errors import DatabaseLost, InternalFault
+from lifecycle.vendor import report_shares, reporting
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import Policy
 from lifecycle.vendor.models import (
@@ -28,8 +28,11 @@ from lifecycle.vendor.models import (
     Renewal,
 )
 from lifecycle.vendor.report import Report, ReportRow, as_csv
-from lifecycle.vendor.report_csv import write_csv
-from lifecycle.vendor.report_stream import Cursor, page, stream
+from lifecycle.vendor.report_groups import GROUPS
+from lifecycle.vendor.report_lines import Choice, Lines, Piece
+from lifecycle.vendor.report_page import Cursor, page
+from lifecycle.vendor.report_reading import Reading
+from lifecycle.vendor.report_shares import Order
 
 NOW = datetime(2027, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -154,22 +157,109 @@ def whole(database: Database, tags: tuple[str, ...] = ()) -> Report:
 
 
 @pytest.mark.parametrize("tags", [(), ("region:emea",), ("none", "region:emea")])
-def test_the_stream_is_the_whole_report_in_its_order(
-    database: Database, tags: tuple[str, ...]
+@pytest.mark.parametrize("processes", [1, 3])
+def test_the_lines_are_the_whole_report_in_its_order(
+    database: Database, tags: tuple[str, ...], processes: int
 ) -> None:
     report = whole(database, tags)
-    with database.reading() as session:
-        cells = list(stream(session, POLICY, NOW, tags=tags))
-    expected = list(csv.reader(io.StringIO(as_csv(replace(report, signers=())))))
-    found = list(csv.reader(io.StringIO("".join(write_csv(cells)))))
-    assert [row[1] for row in found] == [row[1] for row in expected]
-    assert found == expected
-    assert len(cells) > (200 if not tags else 20)
+    found = text_of(read(database, Order(POLICY, NOW, tags), processes))
+    expected = as_csv(replace(report, signers=())).split("\n", 1)[1]
+    assert found.split("\n") == expected.split("\n")
+    assert len(report.rows) > (200 if not tags else 20)
     assert (
         set(report.counts)
         == {*("revoked", "expired", "urgent", "due", "no_certificate", "ok", "paused")}
         or tags
     )
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("within", [None, 7 * DAY])
+@pytest.mark.parametrize("statuses", [(), ("ok", "expired")])
+def test_what_is_not_chosen_is_left_out_and_noted_all_the_same(
+    database: Database, within: timedelta | None, statuses: tuple[str, ...], processes: int
+) -> None:
+    report = whole(database)
+    latest = None if within is None else NOW + within
+    choice = Choice(latest, frozenset(statuses), frozenset({"urgent", "paused"}))
+    found = read(database, Order(POLICY, NOW, choice=choice), processes)
+    shown = replace(report.only(within=within, statuses=statuses), signers=())
+    assert text_of(found) == as_csv(shown).split("\n", 1)[1]
+    noted = [slug for p in found for slug in p.noted]
+    assert noted == [row.slug for row in report.rows if row.status in choice.noted]
+
+
+def text_of(found: list[Piece]) -> str:
+    return b"".join(piece.lines for piece in found).decode()
+
+
+def read(database: Database, order: Order, processes: int) -> list[Piece]:
+    return list(report_shares.pieces(database, order, processes=processes, worth_it=1))
+
+
+def test_shares_of_any_size_are_the_whole_in_its_order(database: Database) -> None:
+    order = Order(POLICY, NOW)
+    expected = text_of(read(database, order, 1))
+    counts = []
+    with database.reading() as session:
+        lines = Lines(Reading(session, POLICY, NOW))
+        for size in (1, 7, 1000):
+            shares = report_shares.cut(session, order, size)
+            counts.append(len(shares))
+            found = [piece for share in shares for piece in lines.of(share)]
+            assert text_of(found) == expected
+    assert counts[0] > counts[1] > counts[2] == len(GROUPS) + 1
+
+
+def test_a_process_that_dies_is_an_error_and_no_shorter_report(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_shares, "_write", lambda *_: os._exit(9))
+    with pytest.raises(InternalFault, match="ended before its time"):
+        read(database, Order(POLICY, NOW), 2)
+
+
+def test_what_a_process_meets_is_raised_as_if_this_one_had_met_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meet(*_: object) -> None:
+        raise DatabaseLost("The vendor database cannot be used just now.", "Try again.")
+
+    monkeypatch.setattr(report_shares, "_write", meet)
+    with pytest.raises(DatabaseLost) as caught:
+        read(database, Order(POLICY, NOW), 2)
+    assert caught.value.remedy == "Try again."
+
+
+@pytest.mark.parametrize("commits", [1, 1000])
+def test_what_is_committed_while_they_begin_is_seen_by_all_processes_or_by_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    """They begin anew after each commit; if there are too many, one process reads alone."""
+    heard = report_shares._Reader.hear
+    done: list[object] = []
+
+    def commit_and_hear(reader: report_shares._Reader) -> object:
+        said = heard(reader)
+        if len(done) < commits and said is None:
+            done.append(said)
+            with database.transaction() as session:
+                session.add(Bounce(address=f"b{len(done)}@x.example", at=NOW, why="550"))
+                for customer in session.exec(select(Customer)):
+                    customer.name = f"Name {len(done)}"
+        return said
+
+    if commits > 1 and database.has_one_writer:
+        monkeypatch.setattr(report_shares, "_in_turn", lambda *_: pytest.fail("not agreed"))
+    monkeypatch.setattr(report_shares._Reader, "hear", commit_and_hear)
+    before = as_csv(replace(whole(database), signers=())).split("\n", 1)[1]
+    found = text_of(read(database, Order(POLICY, NOW), 2))
+    if not database.has_one_writer:
+        assert found == before  # the snapshot is as old as the order
+        return
+    assert {line.split(",")[2] for line in found.splitlines()} == {f"Name {len(done)}"}
+    assert found == as_csv(replace(whole(database), signers=())).split("\n", 1)[1]
+    assert len(done) == (1 if commits == 1 else 2 * report_shares.TRIES)
 
 
 @pytest.mark.parametrize("limit", [3, 40, 1000])

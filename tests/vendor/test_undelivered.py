@@ -196,7 +196,7 @@ def test_somebody_who_does_not_know_of_the_request_is_waited_for_in_vain_and_the
     world.deliver()
     assert list(world.not_received()) == [1]
     with world.database.reading() as session:
-        assert (list(not_received(session, 1)), list(not_received(session, 2))) == ([1], [])
+        assert (list(not_received(session, [1])), list(not_received(session, [2]))) == ([1], [])
     (row,) = reporting.build(world.database, Policy(), NOW).rows
     assert (row.acts, row.bounced) == ("vendor", (WRONG,))
     assert "corrects the customer's address" in row.next_step
