@@ -34,7 +34,7 @@ from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import Policy, RenewalState
 from lifecycle.vendor.migrations import upgrade
 from lifecycle.vendor.models import AuditEntry, Customer, Renewal
-from lifecycle.vendor.signer import SignerDirectory
+from lifecycle.vendor.signer import SignedCsr, SignerDirectory
 from lifecycle.vendor.signer_in_force import put_in_force
 
 BATCH = 100
@@ -113,14 +113,16 @@ def _pure(signer: SignerDirectory, csrs: list[bytes]) -> float:
     done, before = 0, time.process_time()
     while (spent := time.process_time() - before) < SECONDS:
         for at in range(0, len(csrs), BATCH):
-            signer.sign_all(csrs[at : at + BATCH])
+            for made in signer.sign_all(csrs[at : at + BATCH]):
+                assert isinstance(made, SignedCsr)
+                assert made.request
         done += len(csrs)
     return done / spent
 
 
 def _stored(database: Database, signer: SignerDirectory, count: int, now: datetime) -> float:
     with database.transaction() as session:
-        _unsign = update(Renewal).values(state=RenewalState.CSR_RECEIVED, request=None)
+        _unsign = update(Renewal).values(state=RenewalState.CSR_RECEIVED, signature=None)
         session.execute(_unsign)
         logged = session.execute(select(func.count()).select_from(AuditEntry)).scalar_one()
     before = time.process_time()
@@ -132,7 +134,7 @@ def _stored(database: Database, signer: SignerDirectory, count: int, now: dateti
     )
     spent = time.process_time() - before
     with database.reading() as session:
-        requests = select(func.count()).where(col(Renewal.request).is_not(None))
+        requests = select(func.count()).where(col(Renewal.signature).is_not(None))
         assert done == count == session.execute(requests).scalar_one()
         entries = session.execute(select(func.count()).select_from(AuditEntry)).scalar_one()
         assert entries == logged + count

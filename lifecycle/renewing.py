@@ -20,6 +20,7 @@ from lifecycle.vendor.facts import RenewalReason
 from lifecycle.vendor.models import Renewal
 from lifecycle.vendor.renewal_orders import order_renewal
 from lifecycle.vendor.reporting import next_step
+from lifecycle.vendor.signed_requests import is_signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def standing(embedded: Embedded, slug: str) -> Standing:
         steps=() if renewal is None else tuple(_steps(renewal)),
         acts=acts,
         next_step=step,
-        request_file=None if renewal is None or renewal.request is None else request_filename(slug),
+        request_file=request_filename(slug) if renewal and is_signed(renewal) else None,
         received=record.received is not None,
         verdict=None if record.latest is None else record.latest.verdict,
         remote=record.customer.remote,

@@ -12,13 +12,15 @@ import binascii
 import plistlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from hashlib import sha256
+from typing import NamedTuple, Protocol
 from xml.parsers.expat import ExpatError
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from lifecycle.errors import Refused, refuse
 from lifecycle.pki.certificates import certificate_name
@@ -60,7 +62,7 @@ _BETWEEN = f"</string>\n\t<key>{_SIGNATURE_KEY}</key>\n\t<string>".encode()
 _END = b"</string>\n</dict>\n</plist>\n"
 
 
-_PADDING, _HASH = padding.PKCS1v15(), hashes.SHA256()
+_PADDING, _DIGESTED = padding.PKCS1v15(), Prehashed(hashes.SHA256())
 
 
 class SignsCsr(Protocol):
@@ -84,7 +86,7 @@ class KeySigner:
 
     def sign(self, data: bytes) -> bytes:
         """See ``SignsCsr.sign``."""
-        return self._key.sign(data, _PADDING, _HASH)
+        return self._key.sign(sha256(data).digest(), _PADDING, _DIGESTED)
 
     def __repr__(self) -> str:
         return "KeySigner(<private key>)"
@@ -133,13 +135,38 @@ def proves_pair(signer: SignsCsr, key: object) -> bool:
     return True
 
 
-class RequestPress:
-    """Makes requests with one signer, one after the other.
+class RequestHead(NamedTuple):
+    """What all requests with one chain begin with, encoded once.
 
-    What they have in common — the chain — is encoded once. That the signer's key is the leaf's is
-    proven once where the key is in this process: OpenSSL checks every RSA signature that it makes
-    with the public half before it gives it out. What comes from outside (a token) is checked with
-    the leaf's key each time.
+    Attributes:
+        encoded: its Base64, as far as that does not depend on what follows.
+        left: what of it is not in there, fewer than three bytes.
+    """
+
+    encoded: str
+    left: bytes
+
+    @classmethod
+    def of(cls, chain_pem: str) -> RequestHead:
+        """Raises ``ValueError``: ``chain_pem`` is no PEM."""
+        head = _head(chain_pem)
+        whole = len(head) // 3 * 3  # Base64 takes three bytes at a time
+        return cls(_base64(head[:whole]), head[whole:])
+
+    def encode(self, csr_der: bytes, signature: bytes) -> str:
+        """What ``PushCertRequest.encode`` gives."""
+        return self.encoded + _base64(self.left + _tail(csr_der, signature))
+
+
+class RequestPress:
+    """Signs for requests with one signer, one after the other.
+
+    That the signer's key is the leaf's is proven once where the key is in this process: OpenSSL
+    checks every RSA signature that it makes with the public half before it gives it out. What
+    comes from outside (a token) is checked with the leaf's key each time.
+
+    Attributes:
+        head: of its requests.
 
     Raises:
         Refused: ``signer_key_not_rsa`` or ``signer_key_mismatch``, as ``sign_request`` does.
@@ -151,11 +178,7 @@ class RequestPress:
         self._signer = signer
         self._chain = chain
         self._check_each = check_each
-        head = _head(chain.pem())
-        # Base64 takes three bytes at a time: whole threes of the head never change.
-        whole = len(head) // 3 * 3
-        self._encoded = _base64(head[:whole])
-        self._left = head[whole:]
+        self.head = RequestHead.of(chain.pem())
 
     def sign(self, csrs: Iterable[Csr]) -> list[bytes]:
         """The signatures of requests for CSRs that have been vetted, in their order."""
@@ -163,13 +186,6 @@ class RequestPress:
             return [sign_request(csr, self._signer, self._chain).signature for csr in csrs]
         sign = self._signer.sign
         return [sign(csr.der) for csr in csrs]
-
-    def encode(self, csrs: Iterable[Csr], signatures: Iterable[bytes]) -> list[str]:
-        """The requests with these signatures; what ``PushCertRequest.encode`` gives."""
-        return [
-            self._encoded + _base64(self._left + _tail(csr.der, signature))
-            for csr, signature in zip(csrs, signatures, strict=True)
-        ]
 
 
 def require_pair(signer: SignsCsr, chain: Chain) -> None:

@@ -11,10 +11,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Text, bindparam, cast, exists, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    literal_column,
+    null,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.types import NullType
 from sqlmodel import Session, col
 
 from lifecycle.errors import PushcertError, Refused
@@ -103,7 +116,7 @@ def _store(
         [
             {
                 "key": one.renewal_id,
-                "made": made.request,
+                "made": made.signature,
                 "by": made.signer_fingerprint,
                 "dies": made.dies_at,
             }
@@ -142,15 +155,29 @@ _STORE = (
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("key"))
     .values(
-        state=RenewalState.SIGNED,
-        request=bindparam("made"),
+        # What is the same for all is part of the text: a parameter is converted for each row.
+        state=literal_column(f"'{RenewalState.SIGNED}'"),
+        request=null(),
+        signature=bindparam("made"),
         signer_fingerprint=bindparam("by"),
         request_dies_at=bindparam("dies"),
-        blocked_code=None,
-        blocked_message=None,
-        blocked_at=None,
+        blocked_code=null(),
+        blocked_message=null(),
+        blocked_at=null(),
     )
 )
+
+
+def _as_it_comes(column: Any) -> ColumnElement[Any]:
+    """As the driver gives it: most rows are only compared with what was there before."""
+    return type_coerce(column, NullType()).label(column.key)
+
+
+def _instant(value: Any) -> Any:
+    """The instant (aware UTC) of a column as it comes: text on SQLite; None stays None."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value
 
 
 def _waiting(
@@ -180,12 +207,12 @@ def _waiting(
             col(Renewal.csr),
             col(Renewal.state),
             col(Renewal.reason),
-            col(Renewal.opened_at),
+            _as_it_comes(col(Renewal.opened_at)),
             col(Renewal.opened_by),
-            col(Renewal.request_dies_at),
+            _as_it_comes(col(Renewal.request_dies_at)),
             cast(col(Renewal.approvals), Text).label("approvals"),  # nearly always of nobody
-            col(Customer.paused_at),
-            col(Customer.offboarded_at),
+            _as_it_comes(col(Customer.paused_at)),
+            _as_it_comes(col(Customer.offboarded_at)),
             received.label("received"),
         )
         .where(
@@ -218,8 +245,8 @@ def _facts(row: Row[Any], signer: SignerFacts) -> CustomerFacts:
             id=row.id,
             state=RenewalState(row.state),
             reason=RenewalReason(row.reason),
-            opened_at=row.opened_at,
-            request_dies_at=row.request_dies_at,
+            opened_at=_instant(row.opened_at),
+            request_dies_at=_instant(row.request_dies_at),
             received=row.received,
             opened_by=row.opened_by,
             approved_by=_approvers(row),

@@ -26,6 +26,7 @@ from lifecycle.vendor.facts import Policy, RenewalReason, RenewalState
 from lifecycle.vendor.models import Certificate, Customer, Renewal
 from lifecycle.vendor.notices import Notices
 from lifecycle.vendor.plan import opens_at
+from lifecycle.vendor.signed_requests import request_of
 from lifecycle.vendor.situation import Situation, situation
 from lifecycle.wire.messages import (
     Activation,
@@ -95,7 +96,7 @@ class Desk:
             return Work(
                 standing=standing,
                 csr=None if renewal is None else _csr_order(customer, renewal),
-                request=None if renewal is None else _signed_request(record, renewal),
+                request=None if renewal is None else _signed_request(session, record, renewal),
                 received=None
                 if renewal is None or record.received is None
                 else ReceivedCertificate(
@@ -443,15 +444,16 @@ def _csr_order(customer: Customer, renewal: Renewal) -> CsrOrder | None:
     )
 
 
-def _signed_request(record: Situation, renewal: Renewal) -> SignedRequest | None:
-    if renewal.request is None or record.received is not None:
+def _signed_request(session: Session, record: Situation, renewal: Renewal) -> SignedRequest | None:
+    request = None if record.received is not None else request_of(session, renewal)
+    if request is None:
         return None
     # With another Apple Account there is nothing to renew: that portal has no such row.
     creates = renewal.reason == RenewalReason.APPLE_ACCOUNT_CHANGED
     active = None if creates else record.active
     return SignedRequest(
         renewal_id=store.key_of(renewal),
-        request=renewal.request,
+        request=request,
         renew_serial=None if active is None else active.serial,
         renew_common_name=None if active is None else active.common_name,
         renew_not_after=None if active is None else active.not_after,

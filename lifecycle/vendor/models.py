@@ -251,6 +251,7 @@ class Renewal(VendorTable, table=True):
     ended_at: datetime | None = instant()
     csr: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     request: str | None = Field(default=None, sa_column=Column(Text))
+    """As versions before 0008 kept it, whole; see ``signed_requests``."""
     signer_fingerprint: str | None = Field(default=None, max_length=64)
     request_dies_at: datetime | None = instant()
     blocked_code: str | None = Field(default=None, max_length=64)
@@ -263,6 +264,8 @@ class Renewal(VendorTable, table=True):
         sa_column=Column(JSON, nullable=False, server_default=text("'[]'")),
     )
     """Who approved the signature of which CSR, and when, where two people must stand behind it."""
+    signature: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    """By the signer of ``signer_fingerprint``, over the CSR; None before it is signed."""
 
 
 class Signer(VendorTable, table=True):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.vendor import store
 from lifecycle.vendor.database import insert_unique
 from lifecycle.vendor.facts import RenewalReason
@@ -27,6 +26,7 @@ from lifecycle.vendor.models import (
     Renewal,
     Signer,
 )
+from lifecycle.vendor.signed_requests import identity_of
 from lifecycle.vendor.undelivered import IN_DIGEST, NOTHING_TO_TELL
 
 
@@ -89,13 +89,13 @@ class Notices:
     ) -> None:
         """The request, with what to do with it. Stands for ``rung`` when one is owed."""
         renewal = about.renewal
-        if renewal is None or renewal.request is None:
+        which = None if renewal is None else identity_of(renewal)
+        if renewal is None or which is None:
             raise ValueError("there is no request to deliver")
-        digest = fingerprint(renewal.request.encode())[:16]
         self._put(
             session,
             Kind.DELIVERY,
-            f"delivery:{renewal.id}:{digest}",
+            f"delivery:{renewal.id}:{which}",
             about,
             now,
             to=store.addresses_of(session, about.customer),

@@ -45,6 +45,7 @@ from lifecycle.vendor.mail import (
 )
 from lifecycle.vendor.models import Bounce, Certificate, Customer, OutboxMessage, Renewal
 from lifecycle.vendor.quiet_hours import QuietHours
+from lifecycle.vendor.signed_requests import request_of
 from lifecycle.vendor.undelivered import (
     CHANNEL_GONE,
     CUSTOMER_GONE,
@@ -305,7 +306,7 @@ class _Run:
             session.add(row)
             return _Left.HELD
         hand_over = (
-            self._to_addresses(row, customer, renewal)
+            self._to_addresses(session, row, customer, renewal)
             if row.channel == MAIL
             else self._to_chat(session, row)
         )
@@ -330,14 +331,20 @@ class _Run:
         return hand_over
 
     def _to_addresses(
-        self, row: OutboxMessage, customer: Customer | None, renewal: Renewal | None
+        self,
+        session: Session,
+        row: OutboxMessage,
+        customer: Customer | None,
+        renewal: Renewal | None,
     ) -> HandOver | _Left:
         transport = self.transport
         if transport is None or self.summary.stopped is not None:
             return _Left.ALONE
         attachment = None
-        if row.attach_request and customer is not None and renewal is not None and renewal.request:
-            attachment = Attachment(request_filename(customer.slug), renewal.request)
+        if row.attach_request and customer is not None and renewal is not None:
+            request = request_of(session, renewal)
+            if request is not None:
+                attachment = Attachment(request_filename(customer.slug), request)
         message = compose(
             row, attachment, sender=self.sender, vendor=self.vendor, reply_to=self.reply_to
         )

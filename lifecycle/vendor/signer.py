@@ -27,7 +27,7 @@ from lifecycle.pki.csr import Csr, read_csr
 from lifecycle.pki.fingerprints import fingerprint, short
 from lifecycle.pki.keys import key_to_pem, load_private_key
 from lifecycle.pki.pkcs11_uri import Pkcs11Uri, parse_pkcs11_uri
-from lifecycle.pki.request import KeySigner, RequestPress, SignsCsr, proves_pair
+from lifecycle.pki.request import KeySigner, RequestHead, RequestPress, SignsCsr, proves_pair
 from lifecycle.pki.signing_certificate import check_signing_certificate, key_mismatch
 from lifecycle.vendor.token_key import TokenFacts, TokenKey
 
@@ -56,11 +56,18 @@ class SignerRecord:
 
 
 class SignedCsr(NamedTuple):
-    """A signed request: the Base64 text for the portal, and until when the portal takes it."""
+    """A CSR with its signature, and until when the portal takes the request made of them."""
 
-    request: str
+    csr: bytes
+    signature: bytes
     signer_fingerprint: str
     dies_at: datetime
+    head: RequestHead
+
+    @property
+    def request(self) -> str:
+        """The request: the Base64 text for the portal."""
+        return self.head.encode(self.csr, self.signature)
 
 
 class RequestSigner(Protocol):
@@ -83,7 +90,7 @@ class RequestSigner(Protocol):
         """Signs CSRs (DER, as received), in their order.
 
         Returns:
-            For each its request, or why it is not fit to be signed.
+            For each its signature, or why it is not fit to be signed.
 
         Raises:
             Refused: nothing can be signed: no signer, a bad passphrase.
@@ -212,11 +219,12 @@ class SignerDirectory:
         loaded = self._load()
         # One kind of work after the other, so that each finds the processor warm for it.
         vetted = [_vetted(csr) for csr in csrs]
-        sound = [csr for csr in vetted if isinstance(csr, Csr)]
-        requests = iter(loaded.press.encode(sound, loaded.press.sign(sound)))
-        name, dies_at = loaded.name, loaded.dies_at
+        signatures = iter(loaded.press.sign(csr for csr in vetted if isinstance(csr, Csr)))
+        name, dies_at, head = loaded.name, loaded.dies_at, loaded.press.head
         return [
-            SignedCsr(next(requests), name, dies_at) if isinstance(csr, Csr) else csr
+            SignedCsr(csr.der, next(signatures), name, dies_at, head)
+            if isinstance(csr, Csr)
+            else csr
             for csr in vetted
         ]
 

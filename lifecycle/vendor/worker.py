@@ -376,7 +376,7 @@ class Worker:
         approved = record.facts.renewal.approved_by if record.facts.renewal else ()
         renewal.state = RenewalState.SIGNED
         renewal.signed_at = now
-        renewal.request = signed.request
+        renewal.request, renewal.signature = None, signed.signature
         renewal.signer_fingerprint = signed.signer_fingerprint
         renewal.request_dies_at = signed.dies_at
         renewal.blocked_code = renewal.blocked_message = renewal.blocked_at = None

@@ -18,11 +18,13 @@ from lifecycle.lab.authority import Authority
 from lifecycle.lab.clock import LabClock
 from lifecycle.pki.csr import build_csr
 from lifecycle.pki.fingerprints import fingerprint
+from lifecycle.pki.request import decode_request
 from lifecycle.vendor.audit import verify_log
 from lifecycle.vendor.batch_signing import sign_waiting
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import Policy, RenewalState
 from lifecycle.vendor.models import AuditEntry, Customer, Renewal
+from lifecycle.vendor.signed_requests import request_of
 from lifecycle.vendor.signer import SignedCsr, SignerDirectory
 from lifecycle.vendor.signer_in_force import put_in_force
 
@@ -70,7 +72,7 @@ class Desk:
     def requests(self) -> list[str | None]:
         with self.database.reading() as session:
             rows = session.exec(select(Renewal).order_by(col(Renewal.customer_id))).all()
-            return [row.request for row in rows]
+            return [request_of(session, row) for row in rows]
 
     def log(self) -> list[tuple[str, dict[str, Any]]]:
         with self.database.reading() as session:
@@ -196,14 +198,14 @@ def test_somebody_else_who_signed_first_has_signed(desk: Desk) -> None:
             session,
             1,
             state=RenewalState.SIGNED,
-            request="theirs",
+            signature=b"theirs",
             signer_fingerprint=made.signer_fingerprint,
             request_dies_at=made.dies_at,
         )
 
     desk.meanwhile = another
     assert desk.sign() == COUNT - 1
-    assert desk.requests()[0] == "theirs"
+    assert decode_request((desk.requests()[0] or "").encode()).signature == b"theirs"
 
 
 def test_two_people_must_stand_behind_a_signature_where_the_policy_says_so(desk: Desk) -> None:
