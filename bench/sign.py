@@ -1,11 +1,14 @@
 """Signatures per second and core: ours beside `openssl speed rsa2048`.
 
-    python -m bench.sign [--csrs 1000] [--rounds 7]
+    python -m bench.sign [--csrs 1000] [--rounds 7] [--no-postgresql]
 
 "pure" takes CSRs apart, vets, signs and encodes them (``SignerDirectory.sign_all``). "stored" is
-what the worker does with CSRs that lie in SQLite: the requests and the audit entries are there at
-the end. All by CPU time, as openssl counts its own; the reference is taken anew in every round, and
-medians are compared.
+what the worker does with CSRs that lie in SQLite: the signatures, of which requests are put
+together when they are given out, and the audit entries are there at the end. Both by CPU time, as
+openssl counts its own; the reference is taken anew in every round, and medians are compared.
+
+Then one worker and two on PostgreSQL, each a process that ticks as ``run`` does until no CSR
+waits: customers are taken with leases, signed for, and handed over. By the clock on the wall.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from rich.console import Console
@@ -26,7 +31,9 @@ from sqlalchemy import func, select, update
 from sqlmodel import col
 
 from bench.keys import keys
+from bench.postgres import PostgresServer
 from lifecycle.clock import SystemClock
+from lifecycle.config import load_config
 from lifecycle.lab.authority import Authority
 from lifecycle.pki.csr import build_csr
 from lifecycle.vendor.batch_signing import sign_waiting
@@ -36,9 +43,12 @@ from lifecycle.vendor.migrations import upgrade
 from lifecycle.vendor.models import AuditEntry, Customer, Renewal
 from lifecycle.vendor.signer import SignedCsr, SignerDirectory
 from lifecycle.vendor.signer_in_force import put_in_force
+from lifecycle.vendor_plane import VendorPlane
 
 BATCH = 100
 """As many customers as the worker takes at a time."""
+WORKED = 400
+"""CSRs for which workers on PostgreSQL do all that is owed, letters and all."""
 SECONDS = 1
 """How long each contender is measured in a round."""
 WANTED = {"pure": 0.85, "stored": 0.6}
@@ -49,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--csrs", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-postgresql", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         signer = _signer(Path(folder))
@@ -65,6 +76,8 @@ def main() -> None:
             rates["stored"].append(_stored(database, signer, len(csrs), now))
         database.close()
     _show(rates)
+    if not chosen.no_postgresql:
+        _show_workers(csrs[:WORKED], min(chosen.rounds, 3))
 
 
 def _signer(folder: Path) -> SignerDirectory:
@@ -76,8 +89,10 @@ def _signer(folder: Path) -> SignerDirectory:
     return signer
 
 
-def _database(folder: Path, signer: SignerDirectory, csrs: list[bytes], now: datetime) -> Database:
-    url = f"sqlite:///{folder / 'vendor.sqlite'}"
+def _database(
+    folder: Path, signer: SignerDirectory, csrs: list[bytes], now: datetime, url: str = ""
+) -> Database:
+    url = url or f"sqlite:///{folder / 'vendor.sqlite'}"
     upgrade(url)
     database = Database(url)
     record = signer.current()
@@ -139,6 +154,59 @@ def _stored(database: Database, signer: SignerDirectory, count: int, now: dateti
         entries = session.execute(select(func.count()).select_from(AuditEntry)).scalar_one()
         assert entries == logged + count
     return count / spent
+
+
+def _work(config: Path, start: Any, done: Any) -> None:
+    """A worker: ticks until nobody is due."""
+    with VendorPlane(load_config(config), SystemClock()) as plane:
+        plane.signer.ready()
+        start.wait()
+        count = 0
+        while looked := plane.worker.tick(batch=BATCH):
+            count += looked.actions.get("SignRequest", 0)
+            assert not looked.defects, looked.defects
+            if not looked.customers:
+                break
+        done.put(count)
+
+
+def _by_workers(
+    server: PostgresServer, folder: Path, csrs: list[bytes], workers: int
+) -> tuple[float, list[int]]:
+    """CSRs signed in a second by so many workers together, and how many each signed."""
+    folder.mkdir()
+    now = datetime.now(UTC)
+    server.drop("signing")
+    url = server.create("signing")
+    config = folder / "config.toml"
+    config.write_text(f'[vendor]\ndatabase = "{url}"\nops = ["ops@bench.example"]\n')
+    _database(folder, _signer(folder), csrs, now, url).close()
+    context = get_context("spawn")
+    start, done = context.Barrier(workers + 1), context.Queue()
+    processes = [context.Process(target=_work, args=(config, start, done)) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    start.wait()
+    began = time.perf_counter()
+    counts = [done.get() for _ in processes]
+    seconds = time.perf_counter() - began
+    for process in processes:
+        process.join()
+    assert sum(counts) == len(csrs), counts
+    return len(csrs) / seconds, counts
+
+
+def _show_workers(csrs: list[bytes], rounds: int) -> None:
+    found: dict[int, list[float]] = {1: [], 2: []}
+    with PostgresServer() as server, tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds):
+            for workers, rates in found.items():
+                place = Path(folder) / f"{number}-{workers}"
+                rate, counts = _by_workers(server, place, csrs, workers)
+                rates.append(rate)
+                print(f"{workers} on PostgreSQL: {rate:.0f}/s, {counts}", flush=True)
+    one, two = (statistics.median(found[workers]) for workers in (1, 2))
+    print(f"two workers: {two:.0f}/s, one: {one:.0f}/s, {two / one:.2f} x (1.5 wanted)")
 
 
 def _show(rates: dict[str, list[float]]) -> None:
