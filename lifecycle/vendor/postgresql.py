@@ -26,6 +26,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "lock_timeout": "30s",
         # One whose process is frozen, or cut off, must not hold its rows for ever.
         "idle_in_transaction_session_timeout": "5min",
+        # How an instant is written as text (``report_groups``).
+        "DateStyle": "ISO",
     }
 )
 """What every connection sets for itself."""

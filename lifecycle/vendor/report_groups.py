@@ -96,10 +96,12 @@ COLUMNS = (
 INSTANTS = frozenset(name for name in COLUMNS if name.endswith(("_at", "_after", "_until")))
 WORDS = (("contact", "address"), ("customer_tag", "tag"))
 """Tables of what a customer has several of, and the column; the last of the columns."""
-_JOINED = (
-    f"LEFT JOIN renewal r ON r.customer_id = cu.id AND r.state IN ({_OPEN})"
-    f" LEFT JOIN isolation_check k ON k.id = ({_LATEST}) AND k.certificate_id = c.id"
-)
+_RENEWAL = f"LEFT JOIN renewal r ON r.customer_id = cu.id AND r.state IN ({_OPEN})"
+_CHECK = {
+    False: f"LEFT JOIN isolation_check k ON k.id = ({_LATEST}) AND k.certificate_id = c.id",
+    # SQLite knows no LATERAL; PostgreSQL would look for the latest twice without it.
+    True: f"LEFT JOIN LATERAL ({_LATEST.replace('x.id', 'x.*', 1)}) k ON k.certificate_id = c.id",
+}
 
 
 def statement(
@@ -137,26 +139,21 @@ def statement(
     columns.append("EXISTS (SELECT 1 FROM deployment d WHERE d.customer_id = cu.id)")
     end = "" if limit is None else f" LIMIT {limit}"
     return (
-        f"SELECT {', '.join(columns)} FROM {_left(group.tables, condition)}"
-        f" ORDER BY {', '.join(group.order)}{end}"
+        f"SELECT {', '.join(columns)} FROM {group.tables} {_RENEWAL} {_CHECK[postgresql]}"
+        f" WHERE {condition} ORDER BY {', '.join(group.order)}{end}"
     )
 
 
-def _left(tables: str, condition: str) -> str:
-    return f"{tables} {_JOINED} WHERE {condition}"
-
-
 def _as_text(instant: str, postgresql: bool) -> str:
-    """As SQLite keeps it: ``2027-03-01 12:00:00.000000``, in UTC."""
-    if not postgresql:
-        return instant
-    return f"to_char({instant} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+    """``2027-03-01 12:00:00``, in UTC, as SQLite keeps it; the fraction may be missing."""
+    return f"({instant} AT TIME ZONE 'UTC')::text" if postgresql else instant
 
 
 def _words(table: str, column: str, postgresql: bool) -> str:
     """All of a customer's, sorted, with spaces between; no such word has one."""
     if postgresql:
         said = f"string_agg({column}, ' ' ORDER BY {column})"
-        return f"(SELECT {said} FROM {table} WHERE customer_id = cu.id)"
+        has = f"EXISTS (SELECT 1 FROM {table} WHERE customer_id = cu.id)"
+        return f"CASE WHEN {has} THEN (SELECT {said} FROM {table} WHERE customer_id = cu.id) END"
     sorted_words = f"SELECT {column} FROM {table} WHERE customer_id = cu.id ORDER BY {column}"
     return f"(SELECT group_concat({column}, ' ') FROM ({sorted_words}))"

@@ -21,6 +21,8 @@ from lifecycle.vendor.report_reading import Raw, Reading, Share, instant
 _DAY_US = 86_400_000_000
 _REMEMBERED = 10_000
 _NO_RENEWAL = "," * 5
+_WHOLE = ("", "000000")
+"""Fractions of an instant that is at a whole second."""
 _FORMULA = re.compile("\x1f['=+\\-@\t]")
 
 
@@ -101,7 +103,7 @@ class Lines:
                 by_rule
                 or raw[6] is not None  # paused, once at least
                 or raw[27]  # it has deploy targets
-                or raw[13][20:] != "000000"
+                or raw[13][20:] not in _WHOLE
             ):
                 if not reading.belongs(group, raw):
                     continue
@@ -214,5 +216,5 @@ def _bounced(email: str, contacts: str, refused: frozenset[str]) -> str:
 def _iso(text: str | None) -> str:
     if text is None:
         return ""
-    fraction = "" if text[20:] == "000000" else text[19:]
+    fraction = "" if text[20:] in _WHOLE else f".{text[20:]:0<6}"
     return f"{text[:10]}T{text[11:19]}{fraction}+00:00"

@@ -239,7 +239,7 @@ def _details(
 
 
 def instant(text: str) -> datetime:
-    """An instant (aware UTC) as the database gives it: ``2027-03-01 12:00:00.000000``."""
+    """An instant (aware UTC) as the database gives it: ``2027-03-01 12:00:00[.000000]``."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
