@@ -180,12 +180,11 @@ class RequestPress:
         self._check_each = check_each
         self.head = RequestHead.of(chain.pem())
 
-    def sign(self, csrs: Iterable[Csr]) -> list[bytes]:
-        """The signatures of requests for CSRs that have been vetted, in their order."""
+    def sign(self, csrs: Iterable[bytes]) -> list[bytes]:
+        """The signatures for CSRs (DER) that have been vetted, in their order."""
         if self._check_each:
-            return [sign_request(csr, self._signer, self._chain).signature for csr in csrs]
-        sign = self._signer.sign
-        return [sign(csr.der) for csr in csrs]
+            return [sign_request(Csr(csr), self._signer, self._chain).signature for csr in csrs]
+        return [self._signer.sign(csr) for csr in csrs]
 
 
 def require_pair(signer: SignsCsr, chain: Chain) -> None:
