@@ -65,7 +65,7 @@ def add(session: Session, number: int, rng: random.Random) -> None:
         Customer(
             id=number,
             slug=f"{rng.choice(['acme', 'birch', 'cedar'])}-{number}",
-            name=rng.choice(["Acme GmbH", "=cmd()", 'Says "hi", often', "Été\rSARL"]),
+            name=rng.choice(["Acme GmbH", "=cmd()", "Été\rSARL", 'The "A"', "A, B", "Two\nlines"]),
             email=f"it@x{number % 9}.example",
             apple_account=rng.choice([None, "mdm@acme.example", "+push@acme.example"]),
             kind="canary" if rng.random() < 0.02 else "customer",
