@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from lifecycle.asking import ask_until_stopped
+from lifecycle.config import CONFIG_NAME, load_config
 from lifecycle.disk import DiskFull, DiskReadOnly
 from lifecycle.errors import Unavailable
 from lifecycle.instance.models import CredentialRow, KeyRow
@@ -269,6 +270,38 @@ def test_a_disk_that_fills_up_in_the_midst_of_a_step_costs_no_key_and_no_certifi
     assert filled > 4, "the disk must fill up at several writes"
     customer.require_whole(keys=2, credentials=2)
     assert set(customer.warnings()) == {"disk_full"}
+
+
+def test_what_could_not_be_noted_as_deployed_is_not_deployed_at_every_look(
+    customer: Customer, tmp_path: Path
+) -> None:
+    play, disk, runs = customer.play, customer.disk, tmp_path / "runs"
+    file = play.acme.config.base / CONFIG_NAME
+    script = f"echo run >> {runs}"
+    with file.open("a") as config:
+        config.write(f'\n[deploy.mdm]\nkind = "command"\ncommand = ["sh", "-c", "{script}"]\n')
+
+    def deployed() -> int:
+        return len(runs.read_text().splitlines()) if runs.exists() else 0
+
+    def day() -> Iterator[None]:
+        play.tick()
+        yield
+        play.tick()
+        play.upload(play.acme, "acme", play.scene.lab.portal.create)  # without the target
+        disk.fill()
+        for _ in range(ROUNDS):
+            yield
+        assert deployed() == 0
+        said = [line for line in customer.log if line["event"] == "deploy_failed"]
+        assert len(said) == ROUNDS
+        assert all(FULL.says in line["message"] for line in said)
+        disk.make_room()
+        yield
+        assert deployed() == 1
+
+    with Standalone(load_config(file), play.clock, sleep=lambda _: None) as alone:
+        customer.run(day(), alone)
 
 
 HALF_A_WRITE = """
