@@ -31,7 +31,7 @@ class Pace:
 
     Attributes:
         every: seconds, as the vendor said last.
-        failures: how often in a row the vendor could not be asked.
+        failures: how many rounds in a row came to nothing: the vendor is away, the disk is full.
     """
 
     every: float = USUALLY
@@ -49,7 +49,8 @@ def ask_until_stopped(
     rng: random.Random,
     asked: Callable[[], None] = lambda: None,
 ) -> None:
-    """Asks and does until ``wait`` says that it is enough.
+    """Asks and does until ``wait`` says that it is enough. A fault that may pass ends nothing,
+    not even the start: a disk that is full, a vendor that is away.
 
     Args:
         instance: enrolled.
@@ -60,14 +61,22 @@ def ask_until_stopped(
     Raises:
         Refused: ``instance_not_enrolled``, before anything was asked.
     """
-    if instance.enrolled() is None:
-        with instance.link():  # says what is missing
-            return
+    _require_enrolled(instance)
     pace = Pace()
     while True:
         ask_once(instance, pace)
         asked()
         if wait(pace.wait(rng)):
+            return
+
+
+def _require_enrolled(instance: Standalone) -> None:
+    try:
+        enrolled = instance.enrolled()
+    except Unavailable:
+        return  # the vault's disk; the first round says what is wrong with it, and others follow
+    if enrolled is None:
+        with instance.link():  # says what is missing
             return
 
 

@@ -19,6 +19,7 @@ from lifecycle.config import CONFIG_NAME, Config, load_config
 from lifecycle.disk import naming_disk_trouble
 from lifecycle.errors import Finding, raise_for
 from lifecycle.registry_backup import EVIDENCE, REGISTRY, SIGNER, examined, require_as_said
+from lifecycle.registry_database import configured_database
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.lost_time import TakenAsSent, pass_over
 from lifecycle.vendor.migrations import HEAD, upgrade
@@ -93,7 +94,8 @@ def restore(
 
     Raises:
         Refused: as ``look_through``; ``audit_log_broken``, ``certificate_row_damaged``,
-            ``signer_row_damaged``, ``restore_not_empty``. Nothing was written.
+            ``signer_row_damaged``, ``restore_not_empty``, ``restore_row_unfit``. Nothing was
+            written.
         Unavailable: the disk, or the database's server. Nothing was written.
     """
     with (
@@ -104,7 +106,7 @@ def restore(
         opened, findings = look_through(source, opener, folder)
         raise_for(findings)
         config = _config(config_file, opened)
-        database = Database(config.database_url)
+        database = configured_database(config)
         try:
             files = _placed(opened, config, config_file)
             if not dry_run:

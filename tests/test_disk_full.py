@@ -1,64 +1,36 @@
 """A disk that is full or read-only: said as it is, nothing lost, and all goes on when it is mended.
 
 The disk is a small one in memory, mounted for the test; the machine must let the test mount it.
+The loop of an instance on such a disk is in serve/test_instance_disk.py.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pyrage
 import pytest
+import structlog
 
 from lifecycle.backup.encryption import ForRecipients
 from lifecycle.disk import DiskFull, DiskReadOnly
 from lifecycle.errors import Unavailable
+from lifecycle.log_lines import configure
 from lifecycle.registry_backup import back_up
 from lifecycle.rehearsal.stage import START, Stage
 from lifecycle.scheduler import look
 from lifecycle.vendor.audit import verify_log
+from tests.small_disk import SmallDisk, small_disk
 
 EXPIRY = START + timedelta(days=365)
 
 
-@dataclass
-class SmallDisk:
-    """A file system of a few megabytes."""
-
-    path: Path
-
-    def fill(self) -> None:
-        with (self.path / "ballast").open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"\0" * 1024)
-            except OSError:
-                return
-
-    def make_room(self) -> None:
-        (self.path / "ballast").unlink()
-
-    def remount(self, mode: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{mode}", str(self.path)], check=True)
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a small disk")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -185,3 +157,21 @@ def test_a_backup_that_finds_no_room_leaves_the_one_before(disk: SmallDisk, stag
     assert out.read_bytes() == before
     left = {path.name for path in (*disk.path.iterdir(), *(disk.path / "vendor").iterdir())}
     assert not {name for name in left if name.startswith(".")}
+
+
+def test_a_log_on_the_full_disk_ends_nothing_and_goes_on_when_there_is_room(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may well be: whoever has to say that the disk is full says it there."""
+    file = disk.path / "run.log"
+    with file.open("w", buffering=1) as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        configure()
+        log = structlog.get_logger()
+        disk.fill()
+        for number in range(200):
+            log.warning("disk_full", message="The vault cannot be written. " * 20, number=number)
+        disk.make_room()
+        log.info("csr_sent")
+    lines = file.read_text().splitlines()
+    assert "csr_sent" in lines[-1]

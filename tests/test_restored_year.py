@@ -1,7 +1,8 @@
 """Last night's backup, restored on another machine, goes on with the year: nobody is told twice.
 
 The machine that is lost went on for a day after the backup, and sent what fell due on it. What
-arrived is read at a real SMTP server, where every machine's mail goes.
+arrived is read at a real SMTP server, where every machine's mail goes. The other machine may keep
+its registry in a database of the other kind: some weeks around the loss are played for that.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyrage
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy import select as rows_in
 from sqlmodel import select
 
+from bench.postgres import PostgresServer
 from lifecycle.backup.encryption import ForRecipients, Opener
 from lifecycle.config import load_config
+from lifecycle.doctor import diagnose
 from lifecycle.embedded import Embedded
+from lifecycle.evidence_key import make_evidence_key
 from lifecycle.instance import vault_backup
 from lifecycle.registry_backup import back_up
 from lifecycle.registry_restore import Restored, restore
 from lifecycle.rehearsal.stage import START, Stage
-from lifecycle.vendor import store
+from lifecycle.vendor import snapshot, store
 from lifecycle.vendor.audit import verify_log
+from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import RenewalState
 from lifecycle.vendor.kinds import Kind
 from lifecycle.vendor.mail import message_id
@@ -44,6 +53,8 @@ END = START + 400 * DAY
 LATE = {1, 2, 10}
 PATIENCE = {slug: (52 if n in LATE else 8 + n) * DAY for n, slug in enumerate(JOINED)}
 """How long after the hand-over somebody finds the time."""
+WEEKS = ("customer-01", "customer-02", "customer-04", "customer-10", OPENS_ON_THE_LOST_DAY)
+"""Who is there where only some weeks are played: on the lost day two of them are on a rung."""
 ONCE = "\n[isolation]\nevery_days = 9000\nretry_hours = 90000\n"
 """Isolation is another test's matter."""
 
@@ -137,6 +148,14 @@ class Lost:
     opener: Opener
     folder: Path
     uploaded: bytes
+    saved: dict[str, list[Any]]
+
+    def configure(self, vendor: str) -> None:
+        """The other machine has a configuration of its own, which says where the registry is."""
+        was = (self.year.stage.directory / "config.toml").read_text()
+        lines = [vendor if line.startswith("database = ") else line for line in was.splitlines()]
+        self.folder.mkdir(mode=0o700)
+        (self.folder / "config.toml").write_text("\n".join(lines))
 
     def restore(self, lost_until: datetime | None) -> Restored:
         """Onto another machine; its clock is the same."""
@@ -158,28 +177,37 @@ class Lost:
 
 
 @contextmanager
-def lost_machine(tmp_path: Path) -> Iterator[Lost]:
+def lost_machine(
+    tmp_path: Path,
+    *,
+    database: str | None = None,
+    cast: tuple[str, ...] = tuple(JOINED),
+    since: datetime = START + 300 * DAY + timedelta(hours=20),
+) -> Iterator[Lost]:
     key = pyrage.x25519.Identity.generate()
     encryption = ForRecipients((str(key.to_public()),))
-    with Stage(tmp_path / "one", seed=11).open() as stage:
+    with Stage(tmp_path / "one", seed=11, database=database).open() as stage:
         stage.clock.set(START - 10 * DAY)
         config_file = tmp_path / "one" / "config.toml"
         config_file.write_text(config_file.read_text() + ONCE)
         stage.embedded.close()
         stage.reopen()
         stage.import_signer(900)
+        make_evidence_key(stage.embedded.config.path(stage.embedded.config.evidence.key))
         year = Year(stage, stage.embedded)
-        for slug, day in JOINED.items():
+        for slug in cast:
+            day = JOINED[slug]
             stage.clock.set(START + (day - 9) * DAY)
             stage.add_customer(slug, slug, f"it@{slug}.example", f"push@{slug}.example")
             stage.embedded.tick()
             year.renew(slug)
-        stage.clock.set(START + 300 * DAY + timedelta(hours=20))
+        stage.clock.set(since)
         stage.mailbox.take()
         year.go_on(NIGHT)
         registry, vaults = tmp_path / "registry.age", {}
         back_up(year.machine, config_file, registry, encryption, keys=True)
-        for slug in JOINED:
+        saved = contents(year.machine.database)
+        for slug in cast:
             vaults[slug] = tmp_path / f"{slug}.age"
             vault_backup.back_up(
                 year.machine.vault_directory(slug), vaults[slug], encryption, NIGHT, key=True
@@ -190,10 +218,19 @@ def lost_machine(tmp_path: Path) -> Iterator[Lost]:
         stage.clock.advance(timedelta(hours=5))
         opener = Opener(identities=lambda: (str(key),))
         folder = tmp_path / "two"
-        yield Lost(year, registry, vaults, opener, folder, uploaded)
+        yield Lost(year, registry, vaults, opener, folder, uploaded, saved)
         if year.machine is not stage.embedded:
             year.machine.close()
             stage.reopen()  # Stage closes it
+
+
+def contents(database: Database) -> dict[str, list[Any]]:
+    """Every row of every table, as the types of Python that the product works with."""
+    with database.reading() as session:
+        return {
+            table.name: sorted(map(tuple, session.connection().execute(rows_in(table))), key=repr)
+            for table in snapshot.tables()
+        }
 
 
 def slug_of(one: Arrival) -> str:
@@ -247,3 +284,66 @@ def test_without_the_lost_time_in_mind_reminders_would_be_repeated(tmp_path: Pat
         assert done.taken == ()
         lost.year.tick()
         assert len(repeated(lost.year)) > 1
+
+
+CHANGED_BY_A_RESTORE = {"outbox", "audit", "audit_head", "user_session"}
+
+
+@pytest.mark.parametrize("onto", ["postgresql", "sqlite"])
+def test_a_machine_with_the_other_kind_of_database_goes_on_with_the_year_just_so(
+    tmp_path: Path,
+    onto: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = None if onto == "postgresql" else str(request.getfixturevalue("postgres_url"))
+    since = NIGHT - 2 * DAY
+    with lost_machine(tmp_path, database=source, cast=WEEKS, since=since) as lost:
+        year, target = lost.year, 'database = "sqlite:///other.sqlite"'
+        if onto == "postgresql":
+            target = with_a_password(request.getfixturevalue("postgres"), monkeypatch)
+        lost.configure(target)
+        before = [one for one in year.urging() if one.at > NIGHT and one.rung is not None]
+        assert len({one.rung for one in before}) > 1, "the loss must cost something"
+
+        done = lost.restore(None)
+        assert year.machine.database.url.get_backend_name() == onto
+        assert {(slug_of(one), one.rung) for one in before} <= {
+            (one.slug, one.rung) for one in done.taken
+        }
+        there = contents(year.machine.database)
+        for table, rows in lost.saved.items():
+            if table not in CHANGED_BY_A_RESTORE:
+                assert there[table] == rows, table
+        gone = [entry for entry in lost.saved["audit"] if entry not in there["audit"]]
+        assert gone == []
+
+        count = len(year.arrivals)
+        year.tick()
+        now = year.stage.clock.now()
+        ill = [one for one in diagnose(year.machine, now, network=False) if not one.well]
+        assert ill == []
+        year.machine.upload(UPLOADS_IN_THE_LOST_DAY, lost.uploaded)
+        year.go_on(LOSS + 11 * DAY)
+        assert repeated(year) == []
+        assert len([one for one in year.arrivals[count:] if one.rung is not None]) > 2
+        with year.machine.database.reading() as session:
+            assert verify_log(session).problem is None
+            new = session.exec(select(Certificate).where(Certificate.not_before > LOSS)).all()
+        assert new, "somebody has renewed on the other machine"
+
+
+def with_a_password(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bare database, whose owner must say a password: what a vendor's server will have."""
+    password = "correct horse battery staple"
+    engine = create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE ROLE keeper LOGIN PASSWORD '{password}'"))
+        connection.execute(text("CREATE DATABASE other OWNER keeper TEMPLATE template0"))
+        rules = server.data / "pg_hba.conf"
+        rules.write_text(f"local other keeper scram-sha-256\n{rules.read_text()}")
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
+    monkeypatch.setenv("PUSHCERT_TEST_OTHER", password)
+    url = server.url("other").replace("//postgres@", "//keeper@")
+    return f'database = "{url}"\ndatabase_password = "env:PUSHCERT_TEST_OTHER"'

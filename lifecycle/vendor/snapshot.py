@@ -1,7 +1,7 @@
 """The registry as one SQLite file, whatever database it is kept in; and back into any of them.
 
 So a backup of PostgreSQL can be restored on SQLite and the other way round: it is rows that are
-copied, read in one transaction, written in one.
+copied, read in one transaction, written in one, and counted on both sides before it ends.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, Table, func, insert, inspect, select
+from sqlalchemy.exc import DataError
+from sqlmodel import Session
 
 from lifecycle.backup.sqlite_file import COMPANIONS, copy_live, settle
-from lifecycle.errors import Refused, refuse
+from lifecycle.errors import InternalFault, Refused, refuse
 from lifecycle.vendor.access_models import UserSession
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.migrations import LOCK, upgrade, upgrade_within
+from lifecycle.vendor.soundness import examine
 
 BATCH = 1000
 LEASE = ("leased_to", "leased_until")
@@ -89,9 +92,17 @@ def require_empty(database: Database) -> None:
 def put_rows(source: Path, database: Database) -> None:
     """Copies a registry from a SQLite file into an empty database on a server; all or nothing.
 
+    What has arrived is counted and looked through (the audit log, every certificate) before it
+    is committed.
+
+    Args:
+        source: at the newest revision, and sound.
+        database: empty; it is migrated in the same transaction.
+
     Raises:
-        Refused: ``restore_not_empty``.
+        Refused: ``restore_not_empty``, ``restore_row_unfit``.
         Unavailable: the server cannot be reached.
+        InternalFault: what arrived is not what was sent.
     """
     staged = Database(sqlite_url(source))
     try:
@@ -104,6 +115,7 @@ def put_rows(source: Path, database: Database) -> None:
                     raise _not_empty(f"The table {table.name} of the database")
             _copy(rows.connection(), connection)
             _count_on(connection)
+            _require_sound(session)
     finally:
         staged.close()
 
@@ -114,7 +126,40 @@ def _copy(source: Connection, target: Connection) -> None:
         free = {name: None for name in LEASE if name in table.columns}
         rows = source.execution_options(yield_per=BATCH).execute(select(table))
         for batch in rows.partitions():
-            target.execute(insert(table), [{**row._mapping, **free} for row in batch])
+            try:
+                target.execute(insert(table), [{**row._mapping, **free} for row in batch])
+            except DataError as error:
+                raise _unfit(table, error) from None
+        sent, arrived = _count(source, table), _count(target, table)
+        if sent != arrived:
+            raise InternalFault(
+                f"Of the {sent} rows of the table {table.name} {arrived} arrived; all is undone."
+            )
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _unfit(table: Table, error: DataError) -> Refused:
+    # SQLite holds a column to no length and takes every character; a server does not.
+    from lifecycle.vendor import postgresql
+
+    return refuse(
+        "restore_row_unfit",
+        f"A row of the table {table.name} does not fit into this kind of database"
+        f" ({postgresql.sentence(error)}).",
+        "Restore into SQLite, put the value right there, and move on from a backup of that.",
+    )
+
+
+def _require_sound(session: Session) -> None:
+    """What was sent was sound; if what arrived is not, the server has changed it."""
+    _, findings = examine(session)
+    if findings:
+        raise InternalFault(
+            f"What arrived in the database is not what was sent, and is undone. {findings[0]}"
+        )
 
 
 def _count_on(connection: Connection) -> None:

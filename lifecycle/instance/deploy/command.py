@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lifecycle.disk import disk_trouble
 from lifecycle.errors import Refused, Unavailable, refuse
 from lifecycle.instance.deploy.plan import About
 from lifecycle.instance.deploy.sameness import require_same
@@ -78,14 +79,17 @@ class CommandTarget:
 
         Raises:
             Refused: ``deploy_command_failed``, or as ``verify``.
-            Unavailable: ``deploy_command_stuck``.
+            Unavailable: ``deploy_command_stuck``, ``disk_full``, ``disk_read_only``.
         """
-        with tempfile.TemporaryDirectory(prefix="pushcert-") as folder:  # mode 0700
-            environment = {**self._environment(pair), **_public_files(Path(folder), pair)}
-            key = render(pair, Form.KEY, Options())
-            with _key_path(Path(folder), key, self._command.key_by_file) as (path, descriptor):
-                environment["PUSHCERT_KEY"] = path
-                self._run(self._command.deploy, environment, descriptor)
+        try:
+            with tempfile.TemporaryDirectory(prefix="pushcert-") as folder:  # mode 0700
+                self._run_with_files(Path(folder), pair)
+        except OSError as error:
+            why = f"could not be given its files ({error.strerror})"
+            raise (
+                disk_trouble(error, "The folder for temporary files")
+                or self._failed(self._command.deploy, why)
+            ) from None
         self.verify(pair)
 
     def verify(self, pair: Pair) -> None:
@@ -113,6 +117,13 @@ class CommandTarget:
             pair,
             f"The check of “{self._about.name}”",
         )
+
+    def _run_with_files(self, folder: Path, pair: Pair) -> None:
+        environment = {**self._environment(pair), **_public_files(folder, pair)}
+        key = render(pair, Form.KEY, Options())
+        with _key_path(folder, key, self._command.key_by_file) as (path, descriptor):
+            environment["PUSHCERT_KEY"] = path
+            self._run(self._command.deploy, environment, descriptor)
 
     def _environment(self, pair: Pair) -> dict[str, str]:
         names = (*PASSED_ON, *self._command.environment)

@@ -118,7 +118,7 @@ class Deployer:
         about = target.about
         attempt = replace(before, kind=about.kind, wanted=active, attempted_at=now, told=False)
         try:
-            brought = self._bring(target, decision)
+            brought = self._bring(target, decision, replace(before, attempted_at=now))
         except PushcertError as fault:
             after = _failed(attempt, fault, now)
             outcome = Deployed(
@@ -141,11 +141,14 @@ class Deployer:
         said = "deployed" if brought else "verified"
         return after, Deployed(about.name, about.kind, about.place, said, decision.why)
 
-    def _bring(self, target: Target, decision: Decision) -> bool:
+    def _bring(self, target: Target, decision: Decision, begun: Record) -> bool:
         """True if the pair was brought there, False if it was there already."""
         pair = self._opened()
         if decision.step is Step.CHECK and _has_it(target, pair):
             return False
+        # Before anything is done there: a vault on a full disk could not keep that it was done,
+        # and it would be done again at every look.
+        self._vault.deployments.keep(begun)
         target.deploy(pair)
         return True
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lifecycle.disk import disk_trouble
 from lifecycle.errors import Refused, refuse
 from lifecycle.instance.deploy.plan import About
 from lifecycle.instance.paths import sync_directory
@@ -80,6 +81,7 @@ class FilesTarget:
             Refused: ``deploy_owner_unknown``, ``deploy_owner_refused``,
                 ``deploy_file_unwritable``, ``deploy_file_differs``, or what ``render`` and the
                 passphrases raise; before the first rename nothing has changed.
+            Unavailable: ``disk_full``, ``disk_read_only``; likewise.
         """
         contents = [render(pair, file.form, file.options()) for file in self._files]
         owner = _id(self._owner, "owner", _user_id)
@@ -93,7 +95,8 @@ class FilesTarget:
                 new.replace(file.path)
                 sync_directory(file.path.parent)
         except OSError as error:
-            raise _unwritable(error) from None
+            folder = f"The folder {fresh[-1].parent}"
+            raise disk_trouble(error, folder) or _unwritable(error) from None
         finally:
             for new in fresh:
                 with contextlib.suppress(OSError):

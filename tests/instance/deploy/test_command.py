@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lifecycle.disk import DiskFull
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.instance.deploy.command import Command, CommandTarget
 from lifecycle.instance.deploy.plan import About
 from lifecycle.pki.keys import load_private_key
 from lifecycle.pki.pem import pem_blocks
+from tests.small_disk import small_disk
 
 if TYPE_CHECKING:
     from tests.instance.conftest import World
@@ -197,3 +199,23 @@ class TestChecking:
         with pytest.raises(Refused) as refused:
             target(*python(""), check=python("print('all is well')")).deploy(acme.pair())
         assert refused.value.codes == ("deploy_check_unreadable",)
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_where_its_files_find_no_room_it_is_not_run_and_the_disk_is_named(
+    acme: World, tmp_path: Path, by_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    deploying = target(
+        *python("open(__import__('sys').argv[1], 'w')", str(ran)), key_by_file=by_file
+    )
+    with small_disk(tmp_path / "disk") as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk.path))
+        disk.fill()
+        with pytest.raises(DiskFull, match="temporary files cannot be written: the disk is full"):
+            deploying.deploy(acme.pair())
+        assert not ran.exists()
+        disk.make_room()
+        deploying.deploy(acme.pair())
+        assert ran.exists()
+        assert list(disk.path.iterdir()) == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lifecycle.disk import DiskFull, DiskReadOnly
 from lifecycle.errors import Refused
 from lifecycle.instance.deploy.files import File, FilesTarget
 from lifecycle.instance.deploy.plan import About
@@ -17,6 +18,7 @@ from lifecycle.passphrase import Held
 from lifecycle.pki.keys import load_pkcs12, load_private_key
 from lifecycle.pki.pair import Form, KeyFormat, Pair, Pkcs12Encryption
 from lifecycle.pki.pem import pem_blocks
+from tests.small_disk import small_disk
 
 if TYPE_CHECKING:
     from tests.instance.conftest import World
@@ -102,6 +104,23 @@ def test_when_one_cannot_be_written_none_is_changed(acme: World, tmp_path: Path)
     assert "missing" in str(refused.value)
     assert good.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["push.pem"]
+
+
+def test_a_full_disk_is_named_and_the_old_file_stays(acme: World, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk.path / "push.pem"
+        path.write_bytes(b"old")
+        deploying = target(File(path, Form.CERTIFICATE, 0o644))
+        disk.fill()
+        with pytest.raises(DiskFull, match=f"{disk.path} cannot be written: the disk is full"):
+            deploying.deploy(acme.pair())
+        assert path.read_bytes() == b"old"
+        disk.make_room()
+        assert [one.name for one in disk.path.iterdir()] == ["push.pem"]
+        deploying.deploy(acme.pair())
+        disk.remount("ro")
+        with pytest.raises(DiskReadOnly):
+            deploying.deploy(acme.pair())
 
 
 def test_what_a_crash_left_behind_is_no_obstacle(acme: World, tmp_path: Path) -> None:
