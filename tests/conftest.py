@@ -27,6 +27,27 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+# What the tests start, they start hundreds of times: it is compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+LONGEST = frozenset(
+    {
+        "test_distributed_year.py",
+        "test_faults.py",
+        "test_kill.py",
+        "test_rehearsal.py",
+        "test_two_years.py",
+        "test_wheel.py",
+    }
+)
+"""Files with tests of a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first: no process is still at one when all others have nothing to do."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not os.environ.get("PUSHCERT_NO_SKIP"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -21,6 +21,7 @@ from sqlmodel import Session
 from lifecycle.boundary import WriteObserver
 from lifecycle.disk import disk_trouble
 from lifecycle.errors import PushcertError, Unavailable, refuse
+from lifecycle.sqlite import sqlite_engine
 
 BUSY_TIMEOUT_MS = 30_000
 BOUNDARY = "vault.commit"
@@ -100,7 +101,7 @@ def _fault(path: Path, error: DatabaseError) -> PushcertError:
 
 
 def _engine(path: Path) -> Engine:
-    engine = create_engine(
+    engine = sqlite_engine(
         URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True
     )
     event.listen(engine, "connect", _configure)

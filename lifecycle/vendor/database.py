@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -220,7 +220,9 @@ def _engine(url: URL, password: Callable[[], str] | None) -> Engine:
         from lifecycle.vendor.postgresql import make_engine
 
         return make_engine(url, password)
-    engine = create_engine(url, hide_parameters=True)
+    from lifecycle.sqlite import sqlite_engine
+
+    engine = sqlite_engine(url, hide_parameters=True)
     if url.database and url.database != ":memory:":
         path = Path(url.database)
         event.listen(engine, "do_connect", lambda *_: _create_private(path))

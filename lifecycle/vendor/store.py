@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
+from sqlalchemy import bindparam
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, or_, select, update
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from lifecycle.errors import refuse
 from lifecycle.pki.fingerprints import fingerprint
@@ -74,9 +76,7 @@ def customer_by_slug(session: Session, slug: str) -> Customer:
 def customer_by_id(session: Session, customer_id: int) -> Customer:
     """The customer with this key, which exists; locked until the end of a transaction that
     writes."""
-    return session.exec(
-        _locked(session, select(Customer).where(col(Customer.id) == customer_id))
-    ).one()
+    return session.exec(_locked(session, _customer()), params={"id": customer_id}).one()
 
 
 def customers_by_slug(session: Session, slugs: Sequence[str]) -> list[Customer]:
@@ -139,7 +139,7 @@ def approvers(renewal: Renewal) -> tuple[str, ...]:
 
 def current_signer(session: Session) -> Signer | None:
     """The MDM signing certificate that requests are signed with now, or None."""
-    return session.exec(select(Signer).where(col(Signer.retired_at).is_(None))).first()
+    return session.exec(_signer_in_force()).first()
 
 
 def slugs_of_kind(session: Session, kind: CustomerKind) -> list[str]:
@@ -230,51 +230,20 @@ def load(session: Session, customer: Customer) -> CustomerRecord:
 def load_many(session: Session, customers: Sequence[Customer]) -> list[CustomerRecord]:
     """The same of many customers, in their order, with as many queries as for one."""
     ids = [key_of(customer) for customer in customers]
-    actives = {
-        row.customer_id: row
-        for row in session.exec(
-            select(Certificate).where(
-                col(Certificate.customer_id).in_(ids), Certificate.state == ACTIVE
-            )
-        )
-    }
-    renewals = {
-        row.customer_id: row
-        for row in session.exec(
-            select(Renewal).where(
-                col(Renewal.customer_id).in_(ids), col(Renewal.state).in_(OPEN_STATES)
-            )
-        )
-    }
-    received = {
-        row.renewal_id: row
-        for row in session.exec(
-            select(Certificate).where(
-                col(Certificate.renewal_id).in_([row.id for row in renewals.values()]),
-                Certificate.state == RECEIVED,
-            )
-        )
-    }
-    ordered = {
-        row.customer_id: row
-        for row in session.exec(
-            select(IsolationCheck).where(
-                col(IsolationCheck.customer_id).in_(ids), col(IsolationCheck.verdict).is_(None)
-            )
-        )
-    }
-    latest = _latest_checks(session, ids)
+    of_these = {"customers": ids}
+    actives = {row.customer_id: row for row in session.exec(_actives(), params=of_these)}
+    renewals = {row.customer_id: row for row in session.exec(_open_renewals(), params=of_these)}
+    opened = {"renewals": [row.id for row in renewals.values()]}
+    received = {row.renewal_id: row for row in session.exec(_received(), params=opened)}
+    ordered = {row.customer_id: row for row in session.exec(_ordered_checks(), params=of_these)}
+    latest = {row.customer_id: row for row in session.exec(_latest_checks(), params=of_these)}
     ladders = {
         name: id_
         for id_ in ids
         if (name := ladder_name(actives.get(id_), renewals.get(id_))) is not None
     }
     told: dict[int, set[str]] = {}
-    for name, rung in session.exec(
-        select(OutboxMessage.ladder, OutboxMessage.rung).where(
-            col(OutboxMessage.ladder).in_(ladders)
-        )
-    ):
+    for name, rung in session.exec(_rungs(), params={"ladders": list(ladders)}):
         if name is not None and rung is not None:
             told.setdefault(ladders[name], set()).add(rung)
     signer = signer_facts(current_signer(session))
@@ -314,7 +283,58 @@ def _instances(session: Session, ids: Sequence[int]) -> dict[int, InstanceFacts]
     return {customer_id: InstanceFacts(at) for customer_id, at in found}
 
 
-def _latest_checks(session: Session, ids: Sequence[int]) -> dict[int, IsolationCheck]:
+# Made once. The worker asks these for each customer that is due, and to make the statements took
+# it longer than to read what they find.
+
+
+@cache
+def _customer() -> SelectOfScalar[Customer]:
+    return select(Customer).where(col(Customer.id) == bindparam("id"))
+
+
+@cache
+def _signer_in_force() -> SelectOfScalar[Signer]:
+    return select(Signer).where(col(Signer.retired_at).is_(None))
+
+
+@cache
+def _actives() -> SelectOfScalar[Certificate]:
+    return select(Certificate).where(
+        col(Certificate.customer_id).in_(bindparam("customers")), Certificate.state == ACTIVE
+    )
+
+
+@cache
+def _open_renewals() -> SelectOfScalar[Renewal]:
+    return select(Renewal).where(
+        col(Renewal.customer_id).in_(bindparam("customers")), col(Renewal.state).in_(OPEN_STATES)
+    )
+
+
+@cache
+def _received() -> SelectOfScalar[Certificate]:
+    return select(Certificate).where(
+        col(Certificate.renewal_id).in_(bindparam("renewals")), Certificate.state == RECEIVED
+    )
+
+
+@cache
+def _ordered_checks() -> SelectOfScalar[IsolationCheck]:
+    return select(IsolationCheck).where(
+        col(IsolationCheck.customer_id).in_(bindparam("customers")),
+        col(IsolationCheck.verdict).is_(None),
+    )
+
+
+@cache
+def _rungs() -> Select[str | None, str | None]:
+    return select(OutboxMessage.ladder, OutboxMessage.rung).where(
+        col(OutboxMessage.ladder).in_(bindparam("ladders"))
+    )
+
+
+@cache
+def _latest_checks() -> SelectOfScalar[IsolationCheck]:
     """The check that was judged last, of each; one look at the index for each customer."""
     check = aliased(IsolationCheck)
     newest = (
@@ -326,9 +346,7 @@ def _latest_checks(session: Session, ids: Sequence[int]) -> dict[int, IsolationC
         .scalar_subquery()
     )
     found = select(IsolationCheck).join(Customer, col(IsolationCheck.id) == newest)
-    return {
-        row.customer_id: row for row in session.exec(found.where(col(Customer.id).in_(ids))).all()
-    }
+    return found.where(col(Customer.id).in_(bindparam("customers")))
 
 
 def _record(
