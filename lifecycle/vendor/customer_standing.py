@@ -6,15 +6,19 @@ that a page of a list can be found without loading everybody. A test holds the t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
+    Integer,
     Select,
     and_,
+    any_,
     case,
     exists,
     func,
@@ -131,6 +135,7 @@ def standing(session: Session, policy: Policy, now: datetime) -> Standing:
 def _status(
     session: Session, active: Any, paused: ColumnElement[bool], policy: Policy, now: datetime
 ) -> ColumnElement[str]:
+    opened = _opened_within_spread(session, policy, now)
     return case(
         (paused, literal(str(Status.PAUSED))),
         (active.id.is_(None), literal(str(Status.NO_CERTIFICATE))),
@@ -138,7 +143,7 @@ def _status(
         (active.not_after <= now, literal(str(Status.EXPIRED))),
         (active.not_after <= now + policy.urgent, literal(str(Status.URGENT))),
         (active.not_after <= now + policy.window - policy.spread, literal(str(Status.DUE))),
-        (active.id.in_(_opened_within_spread(session, policy, now)), literal(str(Status.DUE))),
+        (_is_one_of(session, active.id, opened), literal(str(Status.DUE))),
         else_=literal(str(Status.OK)),
     )
 
@@ -160,6 +165,14 @@ def _opened_within_spread(session: Session, policy: Policy, now: datetime) -> li
         )
     )
     return [row.id for row in found if opens_at(row, row.slug, policy) <= now]
+
+
+def _is_one_of(session: Session, column: Any, ids: list[int]) -> ColumnElement[bool]:
+    """``column IN ids`` for as many as there are: as one parameter, not as one for each."""
+    if session.get_bind().dialect.name == "sqlite":
+        each = func.json_each(json.dumps(ids)).table_valued("value")
+        return cast(ColumnElement[bool], column.in_(select(each.c.value)))
+    return cast(ColumnElement[bool], column == any_(literal(ids, ARRAY(Integer))))
 
 
 def _acts(

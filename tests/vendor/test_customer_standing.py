@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from sqlmodel import Session, col
 
 from lifecycle.vendor import customer_search, reporting
@@ -19,6 +20,7 @@ from lifecycle.vendor.facts import Policy
 from lifecycle.vendor.migrations import upgrade
 from lifecycle.vendor.models import Certificate, Customer
 from lifecycle.vendor.overview import LISTED, overview
+from lifecycle.vendor.plan import opens_at
 from lifecycle.vendor.report import Report
 from lifecycle.vendor.report_metrics import _is_to_be_checked
 from lifecycle.vendor.report_weeks import chart_of
@@ -93,6 +95,71 @@ def test_the_made_up_customers_cover_every_status_and_actor(report: Report) -> N
 def test_counts_by_status_are_the_reports(session: Session, report: Report) -> None:
     counts = status_counts(session, standing(session, POLICY, NOW))
     assert list(counts.items()) == list(report.counts.items())
+
+
+def test_a_statement_has_as_many_parameters_however_many_end_within_the_spread(
+    database_url: str,
+) -> None:
+    """A database takes some thousands of them; of ten million customers more end in a week."""
+    database = Database(database_url)
+    parameters = []
+    with database.trial() as session:
+        for numbers in (range(1, 11), range(11, 301)):
+            rows = [_ends_within_the_spread(number) for number in numbers]
+            session.execute(insert(Customer), [customer for customer, _ in rows])
+            session.execute(insert(Certificate), [certificate for _, certificate in rows])
+            at = standing(session, POLICY, NOW)
+            compiled = at.select(at.status).compile(
+                session.get_bind(), compile_kwargs={"render_postcompile": True}
+            )
+            parameters.append(len(compiled.params))
+            opened = sum(opens_at(Ends(c["not_after"]), slug_of(c), POLICY) <= NOW for _, c in rows)
+            assert 0 < opened < len(rows)
+        counts = status_counts(session, at)
+    database.close()
+    assert parameters[0] == parameters[1]
+    ends = [_ends_within_the_spread(number)[1] for number in range(1, 301)]
+    due = sum(opens_at(Ends(c["not_after"]), slug_of(c), POLICY) <= NOW for c in ends)
+    assert counts == {"due": due, "ok": 300 - due}
+
+
+def slug_of(certificate: dict[str, Any]) -> str:
+    return f"c{certificate['customer_id']}"
+
+
+@dataclass
+class Ends:
+    not_after: datetime
+
+
+def _ends_within_the_spread(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    end = NOW + POLICY.window - POLICY.spread / 2
+    customer = {
+        "id": number,
+        "slug": f"c{number}",
+        "name": "x",
+        "email": "it@x.example",
+        "kind": "customer",
+        "created_at": NOW,
+        "remote": False,
+    }
+    certificate = {
+        "id": number,
+        "customer_id": number,
+        "state": "active",
+        "topic": f"t{number}",
+        "serial": f"{number:X}",
+        "common_name": "x",
+        "issuer": "x",
+        "fingerprint": f"{number:064x}",
+        "key_fingerprint": f"{number:064x}",
+        "not_before": NOW,
+        "not_after": end,
+        "der": b"",
+        "names_responder": False,
+        "recorded_at": NOW,
+    }
+    return customer, certificate
 
 
 @pytest.mark.parametrize("from_the_top", [0, 3, 100])
