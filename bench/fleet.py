@@ -137,7 +137,8 @@ def renewals(size: int, now: datetime) -> Iterator[dict[str, Any]]:
             "reason": "expiry",
             "opened_at": now - DAY,
             "csr": DER,
-            "request": "x" * 6000,
+            "signature": DER[:256],
+            "signer_fingerprint": f"{1:064x}",
             "delivered_at": now - DAY,
         }
 

@@ -34,6 +34,8 @@ class Group:
         name: their status; of the first group, ``breached``.
         tables, condition: FROM and WHERE, of ``cu``, and ``c`` for their active certificate.
         order: the slug comes last.
+        low, high: only what ends after the one and not after the other: ``at``, or the end of
+            the policy's ``urgent`` or ``window`` from there; None: no bound.
         opened: True: only those whose renewal opens by now; False: only those whose does not.
     """
 
@@ -41,6 +43,8 @@ class Group:
     tables: str
     condition: str
     order: tuple[str, ...] = BY_END
+    low: str | None = None
+    high: str | None = None
     opened: bool | None = None
 
 
@@ -59,21 +63,16 @@ BREACHED = Group(
 
 GROUPS = (
     Group("revoked", _ACTIVE, f"{_IS_ACTIVE} AND c.revoked_at <= :at"),
-    Group("expired", _ACTIVE, f"{_LIVES} AND c.not_after <= :at"),
-    Group("urgent", _ACTIVE, f"{_LIVES} AND c.not_after > :at AND c.not_after <= :urgent"),
-    Group(
-        "due",
-        _ACTIVE,
-        f"{_LIVES} AND c.not_after > :urgent AND c.not_after <= :window",
-        opened=True,
-    ),
+    Group("expired", _ACTIVE, _LIVES, high="at"),
+    Group("urgent", _ACTIVE, _LIVES, low="at", high="urgent"),
+    Group("due", _ACTIVE, _LIVES, low="urgent", high="window", opened=True),
     Group(
         "no_certificate",
         _ANY,
         f"c.id IS NULL AND {_IN_CARE}",
         order=BY_SLUG,
     ),
-    Group("ok", _ACTIVE, f"{_LIVES} AND c.not_after > :urgent", opened=False),
+    Group("ok", _ACTIVE, _LIVES, low="urgent", opened=False),
     Group(
         "paused",
         _ANY,

@@ -41,7 +41,7 @@ FETCHED = 2000
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 """Stands for the end of a customer's certificate who has none."""
 
-_NAMED = re.compile(r":(at|urgent|window|latest|low|high|tag\d+|after\d+)\b")
+_NAMED = re.compile(r":(at|latest|low|high|tag\d+|after\d+)\b")
 
 Raw = tuple[Any, ...]
 """A row as the database gives it: the columns of ``report_groups.statement``."""
@@ -95,13 +95,12 @@ class Reading:
             after: the order's values of a row: only what comes after it.
             limit: rows at most.
         """
+        low, high = self.bounds(share)
         values: dict[str, Any] = {
             "at": self.at,
-            "urgent": self.at + self.policy.urgent,
-            "window": self.at + self.policy.window,
             "latest": LATEST,
-            "low": share.low,
-            "high": share.high,
+            "low": low,
+            "high": high,
             **{f"tag{number}": tag for number, tag in enumerate(self._tags)},
             **{f"after{number}": value for number, value in enumerate(after)},
         }
@@ -110,11 +109,26 @@ class Reading:
             postgresql=self._postgresql,
             tags=len(self._tags),
             after=bool(after),
-            above=share.low is not None,
-            below=share.high is not None,
+            above=low is not None,
+            below=high is not None,
             limit=limit,
         )
         yield from self._rows(sql, values, streamed=limit is None)
+
+    def bounds(self, share: Share) -> tuple[datetime | None, datetime | None]:
+        """Only what ends after the one and not after the other; None: no bound.
+
+        One bound to each side, the narrower: of two SQLite may take the wrong one for the index.
+        """
+        of = {
+            "at": self.at,
+            "urgent": self.at + self.policy.urgent,
+            "window": self.at + self.policy.window,
+            None: None,
+        }
+        lows = [low for low in (share.low, of[share.group.low]) if low is not None]
+        highs = [high for high in (share.high, of[share.group.high]) if high is not None]
+        return max(lows, default=None), min(highs, default=None)
 
     def _rows(self, sql: str, values: dict[str, Any], *, streamed: bool) -> Iterator[list[Raw]]:
         # The driver's own rows: of a million, SQLAlchemy's would cost more than all else.

@@ -177,8 +177,11 @@ def reads_all_of(plan: str, table: str) -> bool:
 
 def plan_of_group(database: Database, group: Group) -> str:
     """The same of a page of the report's group, which is SQL of our own."""
-    sql = statement(group, postgresql=not database.has_one_writer, limit=50)
-    bounds = {"at": NOW, "urgent": NOW + 7 * DAY, "window": NOW + 45 * DAY, "latest": NOW}
+    above, below = group.low is not None, group.high is not None
+    sql = statement(
+        group, postgresql=not database.has_one_writer, above=above, below=below, limit=50
+    )
+    bounds = {"at": NOW, "low": NOW + 7 * DAY, "high": NOW + 45 * DAY, "latest": NOW}
     for name, value in bounds.items():
         sql = sql.replace(f":{name}", f"'{value:%Y-%m-%d %H:%M:%S.%f}'")
     explain = "EXPLAIN QUERY PLAN" if database.has_one_writer else "EXPLAIN (COSTS OFF)"
