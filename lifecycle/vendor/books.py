@@ -30,6 +30,7 @@ from lifecycle.vendor.models import (
     Renewal,
     Signer,
 )
+from lifecycle.vendor.signed_requests import request_of
 
 FORMAT = "pushcert-vendor"
 VERSION = 1
@@ -45,7 +46,7 @@ _CERTIFICATE = (
 )
 _RENEWAL = (
     *("id", "state", "reason", "opened_at", "csr_received_at", "signed_at", "delivered_at"),
-    *("ended_at", "request", "signer_fingerprint", "blocked_code", "blocked_message"),
+    *("ended_at", "signer_fingerprint", "blocked_code", "blocked_message"),
 )
 _CHECK = ("ordered_at", "concluded_at", "verdict", "why", "answers")
 _DEPLOYMENT = ("target", "kind", "fingerprint", "code", "message", "since", "at")
@@ -119,7 +120,7 @@ def _batch(session: Session, customers: Sequence[Customer]) -> Iterator[dict[str
             "contacts": list(contacts.get(key, ())),
             "tags": list(tags.get(key, ())),
             "certificates": [_certificate(row) for row in certificates[key]],
-            "renewals": [_renewal(row) for row in renewals[key]],
+            "renewals": [_renewal(session, row) for row in renewals[key]],
             "isolation_checks": [
                 {**_plain(row, _CHECK), "certificate": fingerprints.get(row.certificate_id)}
                 for row in checks[key]
@@ -144,9 +145,9 @@ def _certificate(row: Certificate) -> dict[str, Any]:
     }
 
 
-def _renewal(row: Renewal) -> dict[str, Any]:
+def _renewal(session: Session, row: Renewal) -> dict[str, Any]:
     csr = None if row.csr is None else encode_pem("CERTIFICATE REQUEST", row.csr)
-    return {**_plain(row, _RENEWAL), "csr": csr}
+    return {**_plain(row, _RENEWAL), "csr": csr, "request": request_of(session, row)}
 
 
 def _deployment(row: Deployment) -> dict[str, Any]:

@@ -201,7 +201,8 @@ def test_two_transactions_in_each_others_way_are_both_done(postgres_url: str) ->
             threads.submit(pause_both, *order) for order in (("acme", "birch"), ("birch", "acme"))
         ]
         tries = sorted(one.result() for one in done)
-    assert tries[0] == 1
+    # Mostly one of them. The one that begins anew may be quicker at the free row than the other,
+    # which waited for it: then they are in each other's way once more.
     assert tries[1] > 1, "one of them was begun anew"
     with database.reading() as session:
         assert verify_log(session).problem is None
