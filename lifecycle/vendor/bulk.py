@@ -17,7 +17,7 @@ from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
 from lifecycle.vendor import audit, registry, store
 from lifecycle.vendor.customer_file import Row
-from lifecycle.vendor.database import Database
+from lifecycle.vendor.database import Database, plan_each_time
 from lifecycle.vendor.facts import CustomerKind
 from lifecycle.vendor.models import Customer
 
@@ -100,6 +100,7 @@ def import_customers(
     opened = database.trial if dry_run else database.transaction
     try:
         with opened() as session, audit.together(session):
+            plan_each_time(session)
             work = _Import(session, read_certificate, update, at, actor, outcome)
             for batch in _batches(rows):
                 known = _known(session, batch)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -194,6 +194,16 @@ def translated(error: sa.DBAPIError, url: URL) -> Exception:
 def writes(session: Session) -> bool:
     """Whether the session was opened to write: then what it reads of a customer is locked."""
     return bool(session.info.get(_WRITES))
+
+
+def plan_each_time(session: Session) -> None:
+    """Has PostgreSQL plan each statement of the transaction when it is asked, not once for all.
+
+    For a transaction that fills a table: what was planned while there was little in it reads all
+    of it, and goes on doing so.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def insert_unique(session: Session, table: type[SQLModel]) -> UniqueInsert:
