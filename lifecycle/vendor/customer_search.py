@@ -87,8 +87,7 @@ def find(session: Session, wanted: Wanted, policy: Policy, now: datetime) -> Fou
     at = standing(session, policy, now)
     conditions = tuple(_conditions(wanted, at))
     total = int(session.execute(at.select(func.count()).where(*conditions)).scalar_one())
-    pages = max(1, -(-total // PAGE))
-    page = min(max(1, wanted.page), pages)
+    page, pages = _place(wanted.page, total)
     found = session.execute(
         at.select(col(Customer.id))
         .where(*conditions)
@@ -99,6 +98,12 @@ def find(session: Session, wanted: Wanted, policy: Policy, now: datetime) -> Fou
     return FoundPage(rows(session, [key for (key,) in found], policy, now), total, page, pages)
 
 
+def _place(page: int, total: int) -> tuple[int, int]:
+    """Which page is shown when ``page`` is asked for, and how many there are."""
+    pages = max(1, -(-total // PAGE))
+    return min(max(1, page), pages), pages
+
+
 def _most_urgent(session: Session, page: int, policy: Policy, now: datetime) -> FoundPage:
     """One of the first pages of everybody, which nobody else needs to be looked at for."""
     everybody, gone = (
@@ -106,8 +111,7 @@ def _most_urgent(session: Session, page: int, policy: Policy, now: datetime) -> 
         for which in ((), (col(Customer.offboarded_at).is_not(None),))
     )
     total = everybody - gone
-    pages = max(1, -(-total // PAGE))
-    page = min(max(1, page), pages)
+    page, pages = _place(page, total)
     found = report_page.page(session, policy, now, limit=page * PAGE).rows[(page - 1) * PAGE :]
     return FoundPage(found, total, page, pages)
 
