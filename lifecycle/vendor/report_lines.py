@@ -17,6 +17,7 @@ from lifecycle.vendor.report import Acts, cells_of, renewal_step
 from lifecycle.vendor.report_csv import NO_SIGNER, cell, customer_line
 from lifecycle.vendor.report_groups import BREACHED
 from lifecycle.vendor.report_reading import Raw, Reading, Share, instant
+from lifecycle.vendor.reporting import bounced_of
 
 _DAY_US = 86_400_000_000
 _REMEMBERED = 10_000
@@ -147,7 +148,7 @@ class Lines:
             acts, step = Acts.NOBODY, self._days.opening(opens // 86_400)
         left = -((self._at_us - self._days.seconds(end) * 1_000_000) // _DAY_US)
         refused = self._reading.refused
-        bounced = _bounced(email, contacts, refused) if refused else ""
+        bounced = " ".join(bounced_of(email, contacts.split(), refused)) if refused else ""
         return (
             f"customer,{slug},{name},{email},{account},{status},{topic},{serial},"
             f"{end[:10]}T{end[11:19]}+00:00,{left},{renewal},"
@@ -206,11 +207,6 @@ def _is_odd(cells: str) -> bool:
         or "\r" in cells
         or _FORMULA.search(cells) is not None
     )
-
-
-def _bounced(email: str, contacts: str, refused: frozenset[str]) -> str:
-    addresses = dict.fromkeys((email, *contacts.split()))
-    return " ".join(address for address in addresses if address in refused)
 
 
 def _iso(text: str | None) -> str:

@@ -33,7 +33,7 @@ from lifecycle.vendor.models import Bounce, Deployment
 from lifecycle.vendor.plan import opens_at
 from lifecycle.vendor.report import URGENCY, CustomerDetails, ReportRow, TargetRow, row_of
 from lifecycle.vendor.report_groups import BREACHED, Group, statement
-from lifecycle.vendor.reporting import target_rows
+from lifecycle.vendor.reporting import bounced_of, target_rows
 from lifecycle.vendor.undelivered import not_received
 
 FETCHED = 2000
@@ -235,7 +235,6 @@ def _details(
     raw: Raw, refused: frozenset[str], undelivered: str | None, targets: tuple[TargetRow, ...]
 ) -> CustomerDetails:
     contacts = tuple((raw[25] or "").split())
-    addresses = dict.fromkeys((raw[3], *contacts))
     return CustomerDetails(
         name=raw[2],
         email=raw[3],
@@ -245,7 +244,7 @@ def _details(
         blocked_message=raw[20],
         verdict_why=raw[23],
         contacts=contacts,
-        bounced=tuple(address for address in addresses if address in refused),
+        bounced=bounced_of(raw[3], contacts, refused),
         tags=tuple((raw[26] or "").split()),
         undelivered=undelivered,
         deployments=targets,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -127,18 +127,22 @@ def _described(
     for record in records:
         key = store.key_of(record.customer)
         others = contacts.get(key, ())
-        addresses = dict.fromkeys((record.customer.email, *others))
         yield (
             record.facts,
             replace(
                 _details(record),
                 contacts=others,
-                bounced=tuple(a for a in addresses if a in refused),
+                bounced=bounced_of(record.customer.email, others, refused),
                 tags=worn.get(key, ()),
                 undelivered=unreached.get(key),
                 deployments=target_rows(targets.get(key, ())),
             ),
         )
+
+
+def bounced_of(email: str, contacts: Iterable[str], refused: Collection[str]) -> tuple[str, ...]:
+    """Those of a customer's addresses that mail servers refuse."""
+    return tuple(a for a in dict.fromkeys((email, *contacts)) if a in refused)
 
 
 def target_rows(rows: Iterable[Deployment]) -> tuple[TargetRow, ...]:
