@@ -46,6 +46,8 @@ from lifecycle.vendor_plane import VendorPlane
 DAY = timedelta(days=1)
 WINDOW = 45
 OPENED = 1000
+STRIDE, CHECK_STRIDE = 7919, 104729
+"""Primes: so many customers on is the next to end, and to have been checked."""
 DER = os.urandom(1200)
 ROUNDS = 15
 
@@ -77,16 +79,16 @@ def customers(size: int, now: datetime) -> Iterator[dict[str, Any]]:
 
 def ends(number: int, size: int, now: datetime) -> datetime:
     """When a certificate ends: evenly over a year, in no order of the customers."""
-    place = number * 7919 % size
+    place = number * STRIDE % size
     return (now + 2 * DAY + place * (360 * DAY) / size).replace(microsecond=0)
 
 
 def certificates(size: int, now: datetime) -> Iterator[dict[str, Any]]:
-    """One each, active."""
-    for number in range(1, size + 1):
+    """One each, active; they came in the order in which they end, as they do where all renew."""
+    for id_, number in enumerate(by_end(size), 1):
         end = ends(number, size, now)
         yield {
-            "id": number,
+            "id": id_,
             "customer_id": number,
             "state": "active",
             "topic": f"com.apple.mgmt.External.{number:032x}",
@@ -104,13 +106,21 @@ def certificates(size: int, now: datetime) -> Iterator[dict[str, Any]]:
         }
 
 
+def by_end(size: int) -> Iterator[int]:
+    """The customers' numbers in the order in which their certificates end."""
+    step = pow(STRIDE, -1, size)
+    for place in range(size):
+        yield place * step % size or size
+
+
 def checks(size: int, now: datetime) -> Iterator[dict[str, Any]]:
-    """The last isolation check of each."""
-    for number in range(1, size + 1):
+    """The last isolation check of each, in no order of the customers or their certificates."""
+    for id_ in range(1, size + 1):
+        number = id_ * CHECK_STRIDE % size or size
         yield {
-            "id": number,
+            "id": id_,
             "customer_id": number,
-            "certificate_id": number,
+            "certificate_id": number * STRIDE % size + 1,
             "ordered_at": now - DAY,
             "concluded_at": now - DAY,
             "verdict": "isolated",

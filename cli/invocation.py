@@ -183,9 +183,13 @@ def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None
     new = path.with_name(f".{path.name}.new")
     try:
         descriptor = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(pieces)
-        new.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(pieces)
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise refuse(
             "file_unwritable",

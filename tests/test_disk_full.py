@@ -14,9 +14,10 @@ import pyrage
 import pytest
 import structlog
 
+from cli.invocation import write_pieces
 from lifecycle.backup.encryption import ForRecipients
 from lifecycle.disk import DiskFull, DiskReadOnly
-from lifecycle.errors import Unavailable
+from lifecycle.errors import Refused, Unavailable
 from lifecycle.log_lines import configure
 from lifecycle.registry_backup import back_up
 from lifecycle.rehearsal.stage import START, Stage
@@ -175,3 +176,14 @@ def test_a_log_on_the_full_disk_ends_nothing_and_goes_on_when_there_is_room(
         log.info("csr_sent")
     lines = file.read_text().splitlines()
     assert "csr_sent" in lines[-1]
+
+
+def test_a_file_that_finds_no_room_leaves_the_old_one_and_nothing_else(disk: SmallDisk) -> None:
+    target = disk.path / "report.csv"
+    write_pieces(target, [b"old\n"])
+    with pytest.raises(Refused) as caught:
+        write_pieces(target, (b"x" * 1024 * 1024 for _ in range(20)))
+    assert caught.value.codes == ("file_unwritable",)
+    assert "No space left on device" in str(caught.value)
+    assert [file.name for file in disk.path.iterdir()] == ["report.csv"]
+    assert target.read_bytes() == b"old\n"

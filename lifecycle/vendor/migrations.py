@@ -20,7 +20,7 @@ from lifecycle.vendor.database import Database, translated
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0008"
+HEAD = "0009"
 """The revision this code works with; a test holds it equal to the newest script."""
 
 LOCK = 0x70757368_63657274

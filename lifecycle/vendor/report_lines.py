@@ -1,4 +1,4 @@
-"""The report's customers as lines of CSV, for as many as there are.
+"""The report's customers as lines of CSV, each with the key that it is sorted by.
 
 Most customers are well or have a renewal under way, and what their line says is put together here
 without the planner's facts, because those would be four fifths of the time; all others go by the
@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
-from lifecycle.vendor.report import Acts, cells_of, renewal_step
+from lifecycle.vendor.facts import Verdict
+from lifecycle.vendor.report import URGENCY, Acts, cells_of, renewal_step
 from lifecycle.vendor.report_csv import NO_SIGNER, cell, customer_line
-from lifecycle.vendor.report_groups import BREACHED
-from lifecycle.vendor.report_reading import Raw, Reading, Share, instant
+from lifecycle.vendor.report_reading import Raw, Reading, instant
 from lifecycle.vendor.reporting import bounced_of
 
+_MICROSECOND = timedelta(microseconds=1)
 _DAY_US = 86_400_000_000
 _REMEMBERED = 10_000
 _NO_RENEWAL = "," * 5
 _WHOLE = ("", "000000")
 """Fractions of an instant that is at a whole second."""
+_NEVER = "9999-12-31 23:59:59.999999"
+_RANKS = {str(status): rank for rank, status in enumerate(URGENCY)}
 _FORMULA = re.compile("\x1f['=+\\-@\t]")
 
 
@@ -45,83 +48,90 @@ class Choice:
 EVERYBODY = Choice()
 
 
-@dataclass(slots=True)
-class Piece:
-    """Some lines (UTF-8), and the slugs of those who were noted."""
-
-    lines: bytes = b""
-    noted: list[str] = field(default_factory=list)
-
-
 class Lines:
-    """Writes the lines of one report."""
+    """Puts together the lines of one report.
+
+    Attributes:
+        noted: the slugs of those whose status is to be noted, in no order.
+    """
 
     def __init__(self, reading: Reading, choice: Choice = EVERYBODY) -> None:
+        self.noted: list[str] = []
         self._reading = reading
         self._choice = choice
+        self._urgent = reading.policy.urgent // _MICROSECOND
         self._window = int(reading.policy.window.total_seconds())
         self._spread = reading.policy.spread.total_seconds()
-        self._at_us = (reading.at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        self._at_us = (reading.at - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
         self._days = _Days()
         self._cells: dict[str, str] = {}
 
-    def of(self, share: Share) -> Iterator[Piece]:
-        """The lines of a share, some thousand at a time."""
-        reading, status, wanted = self._reading, share.group.name, self._choice.statuses
-        reading.breached()  # once, before all others
-        if share.group == BREACHED:
-            rows = list(zip(reading.breached(), reading.rows(reading.breached()), strict=True))
-            yield self._chosen((row.status, raw, customer_line(cells_of(row))) for raw, row in rows)
-        elif not wanted or status in wanted | self._choice.noted:
-            for raws in reading.batches(share):
-                lines = self._lines(share, raws)
-                if self._choice == EVERYBODY:
-                    yield Piece("".join([line for _, line in lines]).encode())
-                else:
-                    yield self._chosen((status, raw, line) for raw, line in lines)
+    def between(self, low: int, high: int) -> Iterator[list[str]]:
+        """A record for each customer whose key is above the one and up to the other.
 
-    def _chosen(self, found: Iterator[tuple[str, Raw, str]]) -> Piece:
-        choice, piece, shown = self._choice, Piece(), []
-        for status, raw, line in found:
+        In no order, some at a time. ``line_of`` takes a record's line; sorted as they are, they
+        are in the order of ``report.build_report``.
+        """
+        for raws in self._reading.between(low, high):
+            unreached = self._reading.unreached([raw[0] for raw in raws if raw[15] is not None])
+            if self._choice == EVERYBODY:
+                yield [self._record(raw, unreached)[1] for raw in raws]
+            else:
+                yield list(self._chosen(raws, unreached))
+
+    def _chosen(self, raws: list[Raw], unreached: dict[int, str]) -> Iterator[str]:
+        choice = self._choice
+        for raw in raws:
+            status, record = self._record(raw, unreached)
             if status in choice.noted:
-                piece.noted.append(raw[1])
+                self.noted.append(raw[1])
             end = raw[13]
             ends = choice.latest is None or (end is not None and instant(end) <= choice.latest)
             if ends and (not choice.statuses or status in choice.statuses):
-                shown.append(line)
-        piece.lines = "".join(shown).encode()
-        return piece
+                yield record
 
-    def _lines(self, share: Share, raws: list[Raw]) -> Iterator[tuple[Raw, str]]:
-        reading, group = self._reading, share.group
-        breached, by_rule = reading.breached_ids(), group.name in ("no_certificate", "revoked")
-        unreached = reading.unreached([raw[0] for raw in raws if raw[15] is not None])
-        for raw in raws:
-            if raw[0] in breached:
-                continue
-            line: str | None = None
-            if (
-                by_rule
-                or raw[6] is not None  # paused, once at least
-                or raw[27]  # it has deploy targets
-                or raw[13][20:] not in _WHOLE
-            ):
-                if not reading.belongs(group, raw):
-                    continue
-            else:
-                opens = self._opens(raw[1], raw[13]) if group.opened is not None else None
-                if opens is not None and (opens * 1_000_000 <= self._at_us) is not group.opened:
-                    continue
-                line = self._line(group.name, raw, opens, unreached)
-            yield raw, line or customer_line(cells_of(reading.row(raw, unreached)))
+    def _record(self, raw: Raw, unreached: dict[int, str]) -> tuple[str, str]:
+        """The status, and the key with the line behind it."""
+        line: str | None = None
+        end = raw[13]
+        if (
+            raw[6] is None  # never paused
+            and end is not None
+            and raw[14] is None  # not revoked
+            and not raw[27]  # no deploy targets
+            and end[20:] in _WHOLE
+        ):
+            status, opens, left = self._stands(raw[1], end)
+            line = self._line(status, raw, opens, left, unreached)
+        if line is None:
+            row = self._reading.row(raw, unreached)
+            status, line = row.status, customer_line(cells_of(row))
+        before = "0" if raw[22] == Verdict.BREACHED else "1"
+        if end is None:
+            end = _NEVER
+        elif end[20:] in _WHOLE:
+            end = end[:19]
+        else:
+            end = f"{end:0<26}"
+        # A point comes after 0x01: a second's beginning before its fractions.
+        return status, f"{before}{_RANKS[status]}{end}\x01{raw[1]}\0{line}"
 
-    def _opens(self, slug: str, end: str) -> int:
-        """``plan.opens_at``, in seconds since 1970."""
+    def _stands(self, slug: str, end: str) -> tuple[str, int | None, int]:
+        """The status, when the renewal opens (None: it is past asking), and the days left."""
+        seconds = self._days.seconds(end)
+        left_us = seconds * 1_000_000 - self._at_us
+        days = -(-left_us // _DAY_US)
+        if left_us <= 0:
+            return "expired", None, days
+        if left_us <= self._urgent:
+            return "urgent", None, days
+        # ``plan.opens_at``, in seconds since 1970.
         share = int.from_bytes(sha256(slug.encode()).digest()[:8], "big") / 2**64
-        return self._days.seconds(end) - self._window + int(share * self._spread)
+        opens = seconds - self._window + int(share * self._spread)
+        return ("due" if opens * 1_000_000 <= self._at_us else "ok"), opens, days
 
     def _line(
-        self, status: str, raw: Raw, opens: int | None, unreached: dict[int, str]
+        self, status: str, raw: Raw, opens: int | None, left: int, unreached: dict[int, str]
     ) -> str | None:
         """Of a customer in care with a certificate; None: it has a cell that needs a look."""
         (
@@ -146,7 +156,6 @@ class Lines:
             acts, step = Acts.VENDOR, "a renewal opens at the next tick"
         else:
             acts, step = Acts.NOBODY, self._days.opening(opens // 86_400)
-        left = -((self._at_us - self._days.seconds(end) * 1_000_000) // _DAY_US)
         refused = self._reading.refused
         bounced = " ".join(bounced_of(email, contacts.split(), refused)) if refused else ""
         return (
@@ -167,6 +176,11 @@ class Lines:
                 self._cells = {}
             found = self._cells[text] = cell(text)
         return found
+
+
+def line_of(record: str) -> str:
+    """The line of a record."""
+    return record[record.index("\0") + 1 :]
 
 
 class _Days:

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from lifecycle.vendor.facts import Policy
 from lifecycle.vendor.report import ReportRow
 from lifecycle.vendor.report_groups import BREACHED, GROUPS, Group
-from lifecycle.vendor.report_reading import LATEST, Raw, Reading, Share, instant
+from lifecycle.vendor.report_reading import LATEST, Raw, Reading, instant
 
 _Place = tuple[Group, Raw]
 
@@ -79,9 +79,7 @@ def _some(
     # Those who are passed over (breached, not opened) make room for as many more.
     while True:
         wanted = (limit - len(found)) * (1 if group.opened is None else 4)
-        read = [
-            raw for rows in reading.batches(Share(group), after=after, limit=wanted) for raw in rows
-        ]
+        read = [raw for rows in reading.batches(group, after=after, limit=wanted) for raw in rows]
         found += [raw for raw in read if reading.belongs(group, raw)]
         if len(found) >= limit or len(read) < wanted:
             return found[:limit]

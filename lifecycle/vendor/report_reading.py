@@ -1,9 +1,8 @@
-"""Reads the report's rows in its order, straight from the database.
+"""Reads the report's rows straight from the database, some thousand at a time.
 
-Sorting a million customers by urgency takes all of their rows in memory. Here each group (revoked,
-expired, urgent, …) is read by itself from an index, in the order in which it is shown: a first
-page (``report_page``) costs what is on it, and the whole (``report_lines``) takes the memory of
-some thousand rows.
+For a page (``report_page``) each group (revoked, expired, urgent, …) is read by itself from an
+index, in the order in which it is shown: a first page costs what is on it. For the whole
+(``report_lines``) everybody is read along the keys, in no order of the report.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +30,7 @@ from lifecycle.vendor.facts import (
 from lifecycle.vendor.models import Bounce, Deployment
 from lifecycle.vendor.plan import opens_at
 from lifecycle.vendor.report import URGENCY, CustomerDetails, ReportRow, TargetRow, row_of
-from lifecycle.vendor.report_groups import BREACHED, Group, statement
+from lifecycle.vendor.report_groups import BREACHED, Group, everybody, statement
 from lifecycle.vendor.reporting import bounced_of, target_rows
 from lifecycle.vendor.undelivered import not_received
 
@@ -45,19 +43,6 @@ _NAMED = re.compile(r":(at|latest|low|high|tag\d+|after\d+)\b")
 
 Raw = tuple[Any, ...]
 """A row as the database gives it: the columns of ``report_groups.statement``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A group, or a stretch of one that is in the order in which certificates end.
-
-    Attributes:
-        low, high: only what ends after the one and not after the other (aware UTC); None: no bound.
-    """
-
-    group: Group
-    low: datetime | None = None
-    high: datetime | None = None
 
 
 class Reading:
@@ -83,56 +68,44 @@ class Reading:
         self._ids: frozenset[int] = frozenset()
 
     def batches(
-        self,
-        share: Share,
-        *,
-        after: tuple[datetime | str, ...] = (),
-        limit: int | None = None,
+        self, group: Group, *, after: tuple[datetime | str, ...] = (), limit: int | None = None
     ) -> Iterator[list[Raw]]:
-        """Some rows at a time, in order, with those that ``belongs`` has yet to refuse.
+        """A group's rows in order, some at a time, with those that ``belongs`` has yet to refuse.
 
         Args:
             after: the order's values of a row: only what comes after it.
             limit: rows at most.
         """
-        low, high = self.bounds(share)
-        values: dict[str, Any] = {
+        bounds = {
+            "at": self.at,
+            "urgent": self.at + self.policy.urgent,
+            "window": self.at + self.policy.window,
+        }
+        values = {
             "at": self.at,
             "latest": LATEST,
-            "low": low,
-            "high": high,
-            **{f"tag{number}": tag for number, tag in enumerate(self._tags)},
+            "low": bounds.get(group.low or ""),
+            "high": bounds.get(group.high or ""),
             **{f"after{number}": value for number, value in enumerate(after)},
         }
         sql = statement(
-            share.group,
+            group,
             postgresql=self._postgresql,
             tags=len(self._tags),
             after=bool(after),
-            above=low is not None,
-            below=high is not None,
             limit=limit,
         )
         yield from self._rows(sql, values, streamed=limit is None)
 
-    def bounds(self, share: Share) -> tuple[datetime | None, datetime | None]:
-        """Only what ends after the one and not after the other; None: no bound.
-
-        One bound to each side, the narrower: of two SQLite may take the wrong one for the index.
-        """
-        of = {
-            "at": self.at,
-            "urgent": self.at + self.policy.urgent,
-            "window": self.at + self.policy.window,
-            None: None,
-        }
-        lows = [low for low in (share.low, of[share.group.low]) if low is not None]
-        highs = [high for high in (share.high, of[share.group.high]) if high is not None]
-        return max(lows, default=None), min(highs, default=None)
+    def between(self, low: int, high: int) -> Iterator[list[Raw]]:
+        """Everybody in care whose key is above the one and up to the other, some at a time."""
+        sql = everybody(postgresql=self._postgresql, tags=len(self._tags))
+        yield from self._rows(sql, {"low": low, "high": high}, streamed=True)
 
     def _rows(self, sql: str, values: dict[str, Any], *, streamed: bool) -> Iterator[list[Raw]]:
         # The driver's own rows: of a million, SQLAlchemy's would cost more than all else.
         connection: Any = self._session.connection().connection.driver_connection
+        values |= {f"tag{number}": tag for number, tag in enumerate(self._tags)}
         named = {name: values[name] for name in set(_NAMED.findall(sql))}
         dialect = self._session.get_bind().dialect
         failure = dialect.loaded_dbapi.Error
@@ -157,7 +130,7 @@ class Reading:
         """Those whose last check found a breach: they are few, and come before all others."""
         if self._first is None:
             ranks = [str(status) for status in URGENCY]
-            found = [raw for rows in self.batches(Share(BREACHED)) for raw in rows]
+            found = [raw for rows in self.batches(BREACHED) for raw in rows]
             shown = {row.slug: row for row in self.rows(found)}
             self._first = sorted(
                 found, key=lambda raw: (ranks.index(shown[raw[1]].status), raw[13] or "~", raw[1])

@@ -1,7 +1,7 @@
-"""The report as CSV by several processes, which read the registry in one and the same state.
+"""The report as CSV, most urgent first, for as many customers as there are.
 
-The customers are cut into shares, stretches of the report in its order. With n processes each
-writes the lines of every nth share, and they are put together in order.
+They are read along their keys, and sorted outside memory (``report_runs``). With n processes
+each reads and sorts every nth share, a stretch of keys, and this one puts theirs together.
 
 That all of them see the same is made sure of: on PostgreSQL they look at one exported snapshot;
 on SQLite nobody may have committed while they opened theirs, or they open them anew.
@@ -12,32 +12,32 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import text
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, func, select
 
 from lifecycle.errors import InternalFault, PushcertError
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import Policy
-from lifecycle.vendor.models import Certificate, Customer
-from lifecycle.vendor.report_groups import BREACHED, GROUPS
-from lifecycle.vendor.report_lines import EVERYBODY, Choice, Lines, Piece
-from lifecycle.vendor.report_reading import Reading, Share
+from lifecycle.vendor.models import Customer
+from lifecycle.vendor.report_lines import EVERYBODY, Choice, Lines, line_of
+from lifecycle.vendor.report_reading import Reading
+from lifecycle.vendor.report_runs import Run, Sorter, merged, temporary_file
 
 WORTH_IT = 20_000
 """Customers from which on a second process is of use."""
-SHARE = 5_000
-"""Certificates that a share is cut by."""
-HELD = 8 * 1024 * 1024
-"""Bytes that a process holds until its turn has come; then it waits."""
+SHARES = 4
+"""So many for each process: none has to wait long for another."""
+WRITTEN = 1_000
+"""Lines that are given on at a time."""
 TRIES = 10
 """How often SQLite's readers open their snapshots anew."""
 MOST = 8
@@ -54,78 +54,91 @@ class Order:
     choice: Choice = EVERYBODY
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The customers whose key is above ``low`` and up to ``high``."""
+
+    low: int
+    high: int
+
+
 def pieces(
-    database: Database, order: Order, *, processes: int = 1, worth_it: int = WORTH_IT
-) -> Iterator[Piece]:
-    """The lines of all customers, most urgent first.
+    database: Database,
+    order: Order,
+    *,
+    processes: int = 1,
+    worth_it: int = WORTH_IT,
+    note: Callable[[str], None] = lambda _slug: None,
+) -> Iterator[bytes]:
+    """The lines of all customers (UTF-8), some at a time.
 
     Args:
         database: nothing is open on it.
         processes: at most; 1: this one alone. More only where the system forks safely (Linux),
             and where this process has no other threads.
         worth_it: customers from which on more than one are of use.
+        note: told the slugs of those whom the choice has noted, in no order.
 
     Raises:
-        Unavailable: the database cannot be read.
+        Unavailable: the database cannot be read, or the disk for temporary files not written.
         InternalFault: a process ended before its time.
     """
     if processes > 1 and sys.platform == "linux":
         with database.reading() as session:
             several = session.exec(select(func.count()).select_from(Customer)).one() >= worth_it
-            shares = cut(session, order) if several else []
+            processes = min(processes, MOST)
+            shares = cut(session, SHARES * processes) if several else []
         if several:
             database.close()  # no connection is carried into another process
-            with _readers(database, order, min(processes, MOST)) as readers:
+            with _readers(database, order, processes) as readers:
                 if _agree(database, readers):
-                    yield from _in_turn(readers, shares)
+                    yield from _written(_together(readers, shares, note))
                     return
     with database.reading() as session:
-        lines = Lines(Reading(session, order.policy, order.at, order.tags), order.choice)
-        for group in (BREACHED, *GROUPS):
-            yield from lines.of(Share(group))
+        lines, sorter = _lines(session, order), Sorter()
+        for share in cut(session, 1):
+            for records in lines.between(share.low, share.high):
+                sorter.add(records)
+        for slug in lines.noted:
+            note(slug)
+    yield from _written(sorter.in_order())
 
 
-def cut(session: Session, order: Order, size: int = SHARE) -> list[Share]:
-    """The whole report in shares of about ``size`` certificates, in its order."""
-    ends: list[datetime | None] = [None]
-    while True:
-        # As text: with a parameter the state itself would be looked up in the table.
-        active = select(Certificate.not_after).where(text("state = 'active'"))
-        if ends[-1] is not None:
-            active = active.where(col(Certificate.not_after) > ends[-1])
-        end = session.exec(active.order_by(col(Certificate.not_after)).offset(size).limit(1))
-        ends.append(end.first())
-        if ends[-1] is None:
-            break
-    reading = Reading(session, order.policy, order.at, order.tags)
-    shares = [Share(BREACHED)]
-    for group in GROUPS:
-        first, last = reading.bounds(Share(group))
-        if group.low is None or first is None:
-            shares.append(Share(group))
-            continue
-        shares += [
-            Share(group, low, high)
-            for low, high in pairwise(ends)
-            if (high is None or high > first) and (last is None or low is None or low < last)
-        ]
-    return shares
+def cut(session: Session, count: int) -> list[Share]:
+    """All customers in at most so many shares; some may have nobody."""
+    last = session.exec(select(func.max(Customer.id))).one() or 0
+    size = max(1, -(-last // count))
+    return [Share(low, low + size) for low in range(0, last, size)]
+
+
+def _lines(session: Session, order: Order) -> Lines:
+    return Lines(Reading(session, order.policy, order.at, order.tags), order.choice)
+
+
+def _written(records: Iterator[str]) -> Iterator[bytes]:
+    while some := "".join(map(line_of, islice(records, WRITTEN))):
+        yield some.encode()
 
 
 class _Reader:
-    """A process that writes lines, as its parent sees it."""
+    """A process that reads shares and sorts them, as its parent sees it.
+
+    Attributes:
+        file: has its runs.
+    """
 
     def __init__(self, database: Database, order: Order) -> None:
         context = get_context("fork")
+        self.file = temporary_file()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, database, order, self._connection), daemon=True
+            target=_serve, args=(theirs, database, order, self.file, self._connection), daemon=True
         )
         self._process.start()
         theirs.close()
 
     def tell(self, what: Any) -> None:
-        """Tells it where to look, or of which shares to write the lines."""
+        """Tells it where to look, or which shares to read."""
         try:
             self._connection.send(what)
         except OSError:
@@ -146,11 +159,12 @@ class _Reader:
         self._connection.close()
         self._process.terminate()
         self._process.join()
+        self.file.close()
 
 
 def _ended() -> InternalFault:
     return InternalFault(
-        "A process that wrote a part of the report ended before its time.",
+        "A process that read a part of the report ended before its time.",
         "Check that the machine has memory left, and try again.",
     )
 
@@ -192,17 +206,24 @@ def _agree(database: Database, readers: Sequence[_Reader]) -> bool:
         witness.close()
 
 
-def _in_turn(readers: Sequence[_Reader], shares: Sequence[Share]) -> Iterator[Piece]:
+def _together(
+    readers: Sequence[_Reader], shares: Sequence[Share], note: Callable[[str], None]
+) -> Iterator[str]:
     for place, reader in enumerate(readers):
         reader.tell(list(shares[place :: len(readers)]))
-    for number in range(len(shares)):
-        reader = readers[number % len(readers)]
-        while (said := reader.hear()) is not None:
-            yield said
+    found = []
+    for reader in readers:
+        runs, noted = reader.hear()
+        found.append((reader.file, runs))
+        for slug in noted:
+            note(slug)
+    return merged(found)
 
 
-def _serve(mine: Connection, database: Database, order: Order, parents: Connection) -> None:
-    """What a reader does: looks where it is told to, until it is given shares, and writes them."""
+def _serve(
+    mine: Connection, database: Database, order: Order, file: IO[bytes], parents: Connection
+) -> None:
+    """What a reader does: looks where it is told to, until it is given shares, and reads them."""
     parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -213,32 +234,22 @@ def _serve(mine: Connection, database: Database, order: Order, parents: Connecti
             with database.reading() as session:
                 if given is not None:
                     session.execute(text(f"SET TRANSACTION SNAPSHOT '{given}'"))
-                lines = Lines(Reading(session, order.policy, order.at, order.tags), order.choice)
+                lines = _lines(session, order)
                 mine.send(None)
                 given = mine.recv()
                 if isinstance(given, list):
-                    _write(mine, lines, given)
+                    mine.send(_sorted(lines, given, file))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # nobody wants it any more
     except PushcertError as error:
         mine.send(error)
 
 
-def _write(mine: Connection, lines: Lines, shares: Sequence[Share]) -> None:
+def _sorted(lines: Lines, shares: Sequence[Share], file: IO[bytes]) -> tuple[list[Run], list[str]]:
+    """Runs of the shares' records in the file, and who was noted."""
+    sorter = Sorter(lambda: file)
     for share in shares:
-        held: list[Piece] = []
-        size = 0
-        for piece in lines.of(share):
-            held.append(piece)
-            size += len(piece.lines)
-            if size > HELD:
-                mine.send(_joined(held))
-                held, size = [], 0
-        mine.send(_joined(held))
-        mine.send(None)
-
-
-def _joined(held: Sequence[Piece]) -> Piece:
-    return Piece(
-        b"".join(piece.lines for piece in held), [slug for piece in held for slug in piece.noted]
-    )
+        for records in lines.between(share.low, share.high):
+            sorter.add(records)
+    sorter.write()
+    return sorter.runs, lines.noted

@@ -75,7 +75,7 @@ def stream_csv(
     Args:
         tags: only customers with one of these; empty: all.
         within, statuses: as for ``Report.only``.
-        note: told the slug of every customer of the statuses ``noted``, shown or not.
+        note: told the slug of every customer of the statuses ``noted``, shown or not, in no order.
         processes: as for ``report_shares.pieces``.
     """
     from lifecycle.vendor.report_csv import header, signer_lines
@@ -85,10 +85,8 @@ def stream_csv(
     latest = None if within is None else at + within
     choice = Choice(latest, frozenset(statuses), frozenset(noted))
     yield header().encode()
-    for piece in pieces(database, Order(policy, at, tuple(tags), choice), processes=processes):
-        for slug in piece.noted:
-            note(slug)
-        yield piece.lines
+    order = Order(policy, at, tuple(tags), choice)
+    yield from pieces(database, order, processes=processes, note=note)
     with database.reading() as session:
         signers = build_report((), _signers(session), policy, at)
     shown = signers.only(within=within, statuses=statuses).signers

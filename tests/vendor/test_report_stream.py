@@ -29,10 +29,8 @@ from lifecycle.vendor.models import (
     Renewal,
 )
 from lifecycle.vendor.report import Report, ReportRow, as_csv
-from lifecycle.vendor.report_groups import GROUPS
-from lifecycle.vendor.report_lines import Choice, Lines, Piece
+from lifecycle.vendor.report_lines import Choice
 from lifecycle.vendor.report_page import Cursor, page
-from lifecycle.vendor.report_reading import Reading
 from lifecycle.vendor.report_shares import Order
 
 NOW = datetime(2027, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -162,7 +160,7 @@ def test_the_lines_are_the_whole_report_in_its_order(database: Database) -> None
         report = whole(database, tags)
         expected = as_csv(replace(report, signers=())).split("\n", 1)[1]
         for processes in (1, 3):
-            found = text_of(read(database, Order(POLICY, NOW, tags), processes))
+            found = read(database, Order(POLICY, NOW, tags), processes)
             assert found.split("\n") == expected.split("\n"), (tags, processes)
         assert len(report.rows) > (200 if not tags else 20)
         assert tags or set(report.counts) == {
@@ -176,39 +174,37 @@ def test_what_is_not_chosen_is_left_out_and_noted_all_the_same(database: Databas
     for within, statuses, processes in product(spans, ((), ("ok", "expired")), (1, 2)):
         latest = None if within is None else NOW + within
         choice = Choice(latest, frozenset(statuses), frozenset({"urgent", "paused"}))
-        found = read(database, Order(POLICY, NOW, choice=choice), processes)
+        noted: list[str] = []
+        found = read(database, Order(POLICY, NOW, choice=choice), processes, noted)
         shown = replace(report.only(within=within, statuses=statuses), signers=())
-        assert text_of(found) == as_csv(shown).split("\n", 1)[1], (within, statuses, processes)
-        noted = [slug for p in found for slug in p.noted]
-        assert noted == [row.slug for row in report.rows if row.status in choice.noted]
+        assert found == as_csv(shown).split("\n", 1)[1], (within, statuses, processes)
+        expected = [row.slug for row in report.rows if row.status in choice.noted]
+        assert sorted(noted) == sorted(expected)
 
 
-def text_of(found: list[Piece]) -> str:
-    return b"".join(piece.lines for piece in found).decode()
+def read(database: Database, order: Order, processes: int, noted: list[str] | None = None) -> str:
+    note = ([] if noted is None else noted).append
+    found = report_shares.pieces(database, order, processes=processes, worth_it=1, note=note)
+    return b"".join(found).decode()
 
 
-def read(database: Database, order: Order, processes: int) -> list[Piece]:
-    return list(report_shares.pieces(database, order, processes=processes, worth_it=1))
-
-
-def test_shares_of_any_size_are_the_whole_in_its_order(database: Database) -> None:
-    order = Order(POLICY, NOW)
-    expected = text_of(read(database, order, 1))
-    counts = []
+@pytest.mark.parametrize("count", [1, 3, CUSTOMERS, 1000])
+def test_any_number_of_shares_holds_everybody_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    expected = as_csv(replace(whole(database), signers=())).split("\n", 1)[1]
     with database.reading() as session:
-        lines = Lines(Reading(session, POLICY, NOW))
-        for size in (1, 7, 1000):
-            shares = report_shares.cut(session, order, size)
-            counts.append(len(shares))
-            found = [piece for share in shares for piece in lines.of(share)]
-            assert text_of(found) == expected
-    assert counts[0] > counts[1] > counts[2] == len(GROUPS) + 1
+        shares = report_shares.cut(session, count)
+    assert len(shares) == min(count, CUSTOMERS)
+    monkeypatch.setattr(report_shares, "cut", lambda *_: shares)
+    for processes in (1, 2):
+        assert read(database, Order(POLICY, NOW), processes) == expected
 
 
 def test_a_process_that_dies_is_an_error_and_no_shorter_report(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_shares, "_write", lambda *_: os._exit(9))
+    monkeypatch.setattr(report_shares, "_sorted", lambda *_: os._exit(9))
     with pytest.raises(InternalFault, match="ended before its time"):
         read(database, Order(POLICY, NOW), 2)
 
@@ -219,7 +215,7 @@ def test_what_a_process_meets_is_raised_as_if_this_one_had_met_it(
     def meet(*_: object) -> None:
         raise DatabaseLost("The vendor database cannot be used just now.", "Try again.")
 
-    monkeypatch.setattr(report_shares, "_write", meet)
+    monkeypatch.setattr(report_shares, "_sorted", meet)
     with pytest.raises(DatabaseLost) as caught:
         read(database, Order(POLICY, NOW), 2)
     assert caught.value.remedy == "Try again."
@@ -244,10 +240,10 @@ def test_what_is_committed_while_they_begin_is_seen_by_all_processes_or_by_none(
         return said
 
     if commits > 1 and database.has_one_writer:
-        monkeypatch.setattr(report_shares, "_in_turn", lambda *_: pytest.fail("not agreed"))
+        monkeypatch.setattr(report_shares, "_together", lambda *_: pytest.fail("not agreed"))
     monkeypatch.setattr(report_shares._Reader, "hear", commit_and_hear)
     before = as_csv(replace(whole(database), signers=())).split("\n", 1)[1]
-    found = text_of(read(database, Order(POLICY, NOW), 2))
+    found = read(database, Order(POLICY, NOW), 2)
     if not database.has_one_writer:
         assert found == before  # the snapshot is as old as the order
         return
