@@ -112,7 +112,7 @@ def _most_urgent(session: Session, page: int, policy: Policy, now: datetime) -> 
     )
     total = everybody - gone
     page, pages = _place(page, total)
-    found = report_page.page(session, policy, now, limit=page * PAGE).rows[(page - 1) * PAGE :]
+    found = report_page.page(session, policy, now, limit=PAGE, skip=(page - 1) * PAGE)
     return FoundPage(found, total, page, pages)
 
 

@@ -1,9 +1,8 @@
-"""The report a page at a time: what a page costs does not grow with the customers."""
+"""The report a page at a time: what the first pages cost does not grow with the customers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session
@@ -13,24 +12,6 @@ from lifecycle.vendor.report import ReportRow
 from lifecycle.vendor.report_groups import BREACHED, GROUPS, Group
 from lifecycle.vendor.report_reading import LATEST, Raw, Reading, instant
 
-_Place = tuple[Group, Raw]
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a page ended: the group, and the order's values of its last row."""
-
-    group: str
-    values: tuple[datetime | str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some rows of the report, and where the next page begins (None: it was the last)."""
-
-    rows: tuple[ReportRow, ...]
-    next: Cursor | None
-
 
 def page(
     session: Session,
@@ -38,44 +19,32 @@ def page(
     at: datetime,
     *,
     limit: int,
-    after: Cursor | None = None,
+    skip: int = 0,
     tags: Sequence[str] = (),
-) -> Page:
+) -> tuple[ReportRow, ...]:
     """A page of the report as of ``at`` (aware UTC), most urgent first.
 
     Args:
         session: reads only.
-        after: the end of the page before; None: from the beginning.
+        limit: rows at most.
+        skip: so many rows are on the pages before; they are read, and not put together.
         tags: only customers with one of these; empty: all.
     """
     reading = Reading(session, policy, at, tags)
-    found: list[_Place] = []
-    for group, start in _from(after):
-        wanted = limit - len(found) + 1
-        found += [(group, raw) for raw in _some(reading, group, start, wanted)]
-        if len(found) > limit:
+    found: list[Raw] = []
+    for group in (BREACHED, *GROUPS):
+        found += _some(reading, group, skip + limit - len(found))
+        if len(found) == skip + limit:
             break
-    shown = found[:limit]
-    rows = reading.rows([raw for _, raw in shown])
-    return Page(tuple(rows), _cursor(reading, *shown[-1]) if len(found) > limit else None)
+    return tuple(reading.rows(found[skip:]))
 
 
-def _from(after: Cursor | None) -> Iterator[tuple[Group, tuple[datetime | str, ...]]]:
-    groups = (BREACHED, *GROUPS)
-    names = [group.name for group in groups]
-    start = 0 if after is None else names.index(after.group)
-    for number, group in enumerate(groups[start:]):
-        yield group, after.values if after is not None and number == 0 else ()
-
-
-def _some(
-    reading: Reading, group: Group, after: tuple[datetime | str, ...], limit: int
-) -> list[Raw]:
+def _some(reading: Reading, group: Group, limit: int) -> list[Raw]:
     """At most ``limit`` rows of a group, in order."""
     if group is BREACHED:
-        start = int(str(after[0])) if after else 0
-        return reading.breached()[start : start + limit]
+        return reading.breached()[:limit]
     found: list[Raw] = []
+    after: tuple[datetime | str, ...] = ()
     # Those who are passed over (breached, not opened) make room for as many more.
     while True:
         wanted = (limit - len(found)) * (1 if group.opened is None else 4)
@@ -86,15 +55,8 @@ def _some(
         after = _values(group, read[-1])
 
 
-def _cursor(reading: Reading, group: Group, raw: Raw) -> Cursor:
-    """Where to go on after a row."""
-    if group is BREACHED:
-        place = next(n for n, row in enumerate(reading.breached(), 1) if row[0] == raw[0])
-        return Cursor(group.name, (str(place),))
-    return Cursor(group.name, _values(group, raw))
-
-
 def _values(group: Group, raw: Raw) -> tuple[datetime | str, ...]:
+    """The order's values of a row."""
     slug = str(raw[1])
     if len(group.order) == 1:
         return (slug,)
