@@ -227,7 +227,10 @@ def _serve(
     parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.freeze()  # what was there before is not gone through again: that would copy its memory
+    # What was there before is not gone through again: that would copy its memory. And what is
+    # made here are rows and lines, of which nothing is to be collected.
+    gc.freeze()
+    gc.disable()
     try:
         given: Any = mine.recv()
         while not isinstance(given, list):
