@@ -7,7 +7,8 @@ The registry is filled in bulk (COPY, executemany) with what a vendor's would ho
 the window. Then, through the real code: a tick with nothing due, the due query, the opening of
 1,000 renewals, a customer's page, the first page of the report, the whole report as CSV and the
 import of as many customers into an empty registry, the last two as commands of their own whose
-memory the system tells. Medians; nothing else should be running.
+memory the system tells. The CSV of an empty registry beside them is what a command costs by itself.
+Medians; nothing else should be running.
 """
 
 from __future__ import annotations
@@ -390,8 +391,11 @@ def one_fleet(
         fill_postgresql(url, size, now)
     figures.found["filled in"] = time.perf_counter() - began
     measure(figures, write_config(place / "fleet", url), now, place)
+    nobody = write_config(place / "empty", empty)
+    out = str(place / "nobody.csv")
+    figures.found["CSV of nobody"], _ = command(nobody, "report", "--format", "csv", "--out", out)
     if imports:
-        import_all(figures, write_config(place / "empty", empty), place)
+        import_all(figures, nobody, place)
     print(kind, f"{size:,}:", {name: _said(name, value) for name, value in figures.found.items()})
     if server is not None:
         server.drop(f"fleet_{size}")
