@@ -92,7 +92,6 @@ class Lines:
 
     def _record(self, raw: Raw, unreached: dict[int, str]) -> tuple[str, str]:
         """The status, and the key with the line behind it."""
-        line: str | None = None
         end = raw[13]
         if (
             raw[6] is None  # never paused
@@ -103,7 +102,7 @@ class Lines:
         ):
             status, opens, left = self._stands(raw[1], end)
             line = self._line(status, raw, opens, left, unreached)
-        if line is None:
+        else:
             row = self._reading.row(raw, unreached)
             status, line = row.status, customer_line(cells_of(row))
         before = "0" if raw[22] == Verdict.BREACHED else "1"
@@ -132,8 +131,8 @@ class Lines:
 
     def _line(
         self, status: str, raw: Raw, opens: int | None, left: int, unreached: dict[int, str]
-    ) -> str | None:
-        """Of a customer in care with a certificate; None: it has a cell that needs a look."""
+    ) -> str:
+        """Of a customer who is not paused and has a certificate."""
         (
             key, slug, name, email, account, kind, _, _, _, _, topic, serial, common_name, end, _,
             state, reason, begun, blocked_by, since, message, received,
@@ -142,7 +141,9 @@ class Lines:
         account, contacts, tags = account or "", contacts or "", tags or ""
         foreign = f"\x1f{name}\x1f{email}\x1f{account}\x1f{contacts}\x1f{tags}\x1f{common_name}"
         if _is_odd(foreign):
-            return None
+            name, email, account, contacts, tags, common_name = (
+                cell(one) for one in (name, email, account, contacts, tags, common_name)
+            )
         renewal, undelivered = _NO_RENEWAL, None
         if state is not None:
             undelivered = unreached.get(key)
@@ -156,15 +157,18 @@ class Lines:
             acts, step = Acts.VENDOR, "a renewal opens at the next tick"
         else:
             acts, step = Acts.NOBODY, self._days.opening(opens // 86_400)
-        refused = self._reading.refused
-        bounced = " ".join(bounced_of(email, contacts.split(), refused)) if refused else ""
         return (
             f"customer,{slug},{name},{email},{account},{status},{topic},{serial},"
             f"{end[:10]}T{end[11:19]}+00:00,{left},{renewal},"
             f"{verdict or ''},{self._cell(why)},{_iso(checked)},{acts},{step},"
-            f"{contacts},{bounced},{tags},{common_name},{kind == 'canary'},"
+            f"{contacts},{self._bounced(raw)},{tags},{common_name},{kind == 'canary'},"
             f"{self._cell(undelivered)},{NO_SIGNER}\n"
         )
+
+    def _bounced(self, raw: Raw) -> str:
+        refused = self._reading.refused
+        found = bounced_of(raw[3], (raw[25] or "").split(), refused) if refused else ()
+        return cell(" ".join(found)) if found else ""
 
     def _cell(self, text: str | None) -> str:
         """As a cell: the same few sentences are asked for again and again."""
