@@ -12,7 +12,6 @@ import binascii
 import plistlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import NamedTuple, Protocol
 from xml.parsers.expat import ExpatError
 
@@ -20,12 +19,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from lifecycle.errors import Refused, refuse
 from lifecycle.pki.certificates import certificate_name
 from lifecycle.pki.chain import Chain
 from lifecycle.pki.csr import Csr
+from lifecycle.pki.digest_info import AS_IT_IS, PKCS1_V15, sha256_info
 from lifecycle.pki.kinds import FileKind, kind_of
 from lifecycle.pki.pem import plain_text
 from lifecycle.pki.request_checks import check_request
@@ -62,9 +61,6 @@ _BETWEEN = f"</string>\n\t<key>{_SIGNATURE_KEY}</key>\n\t<string>".encode()
 _END = b"</string>\n</dict>\n</plist>\n"
 
 
-_PADDING, _DIGESTED = padding.PKCS1v15(), Prehashed(hashes.SHA256())
-
-
 class SignsCsr(Protocol):
     """The vendor's MDM signing key, wherever it lives (a file, an HSM).
 
@@ -86,7 +82,7 @@ class KeySigner:
 
     def sign(self, data: bytes) -> bytes:
         """See ``SignsCsr.sign``."""
-        return self._key.sign(sha256(data).digest(), _PADDING, _DIGESTED)
+        return self._key.sign(sha256_info(data), PKCS1_V15, AS_IT_IS)
 
     def __repr__(self) -> str:
         return "KeySigner(<private key>)"

@@ -26,7 +26,16 @@ _PLAIN = {
     _OID_COMMON_NAME: NameOID.COMMON_NAME,
     _OID_COUNTRY: NameOID.COUNTRY_NAME,
 }
-_ASCII_TEXTS = (der.PRINTABLE_STRING, der.IA5_STRING)
+_BEFORE_TEXT = {
+    # SET { SEQUENCE { OBJECT IDENTIFIER, text } }, all of them shorter than 128 bytes
+    bytes((der.SET, len(oid) + 4 + size, der.SEQUENCE, len(oid) + 2 + size))
+    + oid
+    + bytes((kind, size)): name
+    for oid, name in _PLAIN.items()
+    for kind in (der.UTF8_STRING, der.PRINTABLE_STRING, der.IA5_STRING)
+    for size in range(0x80 - 4 - len(oid))
+}
+"""What stands before the text of an attribute that nearly every subject has."""
 _LONG_SEQUENCE = bytes((der.SEQUENCE, 0x82))
 _VERSION_THEN_NAME = bytes((der.INTEGER, 1, 0, der.SEQUENCE))
 _LONG_NAME_WARNING = "Attribute's length must be"
@@ -104,7 +113,9 @@ def subject_values(
     Raises:
         ValueError: the subject is not a Name that can be decoded.
     """
-    plain = _plain_values(info)
+    plain = None
+    if info[:2] == _LONG_SEQUENCE and info[4:8] == _VERSION_THEN_NAME and info[8] < 0x80:
+        plain = plain_values(info, 9, 9 + info[8])
     if plain is not None:
         return plain
     with warnings.catch_warnings():
@@ -114,41 +125,32 @@ def subject_values(
     return {a.oid: str(a.value) for a in attributes if a.value}
 
 
-def _plain_values(info: bytes) -> dict[ObjectIdentifier, str] | None:
+def plain_values(data: bytes, at: int, end: int) -> dict[ObjectIdentifier, str] | None:
     """The same of a subject in the form that nearly every CSR has; None where it has another.
 
     One attribute in each set, the three attributes of ``check_subject``, short texts. Taking the
     others apart costs several times as much, which thousands of CSRs to sign would feel.
 
     Args:
-        info: the CSR's CertificationRequestInfo, DER.
+        data: a CSR, DER, or the CertificationRequestInfo in it.
+        at, end: where in it the attributes begin and end; the key comes behind them.
+
+    Raises:
+        ValueError: a text is no UTF-8.
     """
-    if info[:2] != _LONG_SEQUENCE or info[4:8] != _VERSION_THEN_NAME or info[8] >= 0x80:
-        return None
     found: dict[ObjectIdentifier, str] = {}
-    at = 9
-    end = at + info[8]
     while at < end:
-        # SET { SEQUENCE { OBJECT IDENTIFIER, text } }, all of them shorter than 128 bytes
-        size, value = info[at + 1], at + 6 + info[at + 5]
-        start, stop = value + 2, at + 2 + size
-        known = _PLAIN.get(info[at + 4 : value])
-        if (
-            known is None
-            or known in found
-            or info[at] != der.SET
-            or info[at + 2] != der.SEQUENCE
-            or not size == info[at + 3] + 2 < 0x80
-            or start + info[value + 1] != stop
-            or stop > end
-        ):
+        begins = at + 8 + data[at + 5]  # the text, behind an identifier of so many bytes
+        known = _BEFORE_TEXT.get(data[at:begins])
+        if known is None:
             return None
-        text, kind = info[start:stop], info[value]
-        if kind != der.UTF8_STRING and not (kind in _ASCII_TEXTS and text.isascii()):
+        at = begins + data[begins - 1]
+        text = data[begins:at]
+        if at > end or not (text.isascii() or data[begins - 2] == der.UTF8_STRING):
             return None
-        found[known] = text.decode()
-        at = stop
-    return {oid: text for oid, text in found.items() if text}
+        if text:
+            found[known] = text.decode()
+    return found
 
 
 def _attribute(oid: bytes, tag: int, value: bytes) -> bytes:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from lifecycle.errors import Finding
 from lifecycle.pki.certificates import UNREADABLE
+from lifecycle.pki.digest_info import PKCS1_V15
 
 MIN_KEY_BITS = 2048
 MAX_KEY_BITS = 8192
 MIN_PUBLIC_EXPONENT = 65537
 
-PKCS1_V15 = padding.PKCS1v15()
 _NEW_KEY = f"Make a new RSA key of {MIN_KEY_BITS} bits and a CSR with it."
 
 _SIGNATURES = {

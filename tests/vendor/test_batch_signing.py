@@ -16,7 +16,7 @@ from bench.keys import keys
 from lifecycle.errors import Refused, Unavailable
 from lifecycle.lab.authority import Authority
 from lifecycle.lab.clock import LabClock
-from lifecycle.pki.csr import build_csr
+from lifecycle.pki.csr import build_csr, read_csr
 from lifecycle.pki.fingerprints import fingerprint
 from lifecycle.pki.request import decode_request
 from lifecycle.vendor.audit import verify_log
@@ -148,6 +148,26 @@ def test_requests_are_those_that_are_made_one_by_one(desk: Desk) -> None:
     assert {"approved_by" in detail for _, detail in log} == {False}
     assert desk.sign() == 0
     assert desk.asked == [COUNT], "nobody is signed for twice"
+
+
+def test_each_of_a_pile_is_signed_or_refused_as_it_is_alone(signer: SignerDirectory) -> None:
+    big = build_csr(generate_private_key(65537, 3072), email="it@big.example", common_name="Big")
+    long = build_csr(next(keys(1)), email="it@long.example", common_name="Ü" * 64)
+    unfit = [b"", CSRS[0] + b"\0", CSRS[1][:-1] + b"?", CSRS[2][:-40], CSRS[3][300:]]
+    fit = [CSRS[0], big.der, long.der, big.pem.encode(), CSRS[4]]
+    pile = [csr for pair in zip(fit, unfit, strict=True) for csr in pair]
+    made = dict(zip(pile, signer.sign_all(pile), strict=True))
+    for csr in fit:
+        one = made[csr]
+        assert isinstance(one, SignedCsr)
+        assert one == signer.sign(csr)
+        assert decode_request(one.request.encode()).csr_der == one.csr == read_csr(csr).der
+    for csr in unfit:
+        refusal = made[csr]
+        with pytest.raises(Refused) as refused:
+            read_csr(csr)
+        assert isinstance(refusal, Refused)
+        assert refusal.findings == refused.value.findings
 
 
 def test_a_csr_that_is_not_fit_is_left_and_hinders_nobody(desk: Desk) -> None:
