@@ -12,16 +12,20 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from lifecycle.errors import DatabaseLost, Finding, Refused, refuse
+from lifecycle.errors import DatabaseLost, Finding, Refused, Severity, refuse
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
+from lifecycle.spool import Spool
 from lifecycle.vendor import audit, registry, store
 from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.database import Database, plan_each_time
 from lifecycle.vendor.facts import CustomerKind
 from lifecycle.vendor.models import Customer
+from lifecycle.vendor.seen_rows import First, SeenRows
 
 BATCH = 500
+SAID = 200
+"""Bad rows of which a refusal carries the findings; ``BadRows.rows`` has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,24 @@ class BadRow:
     findings: tuple[Finding, ...]
 
 
+def _packed(bad: BadRow) -> object:
+    findings = [(f.code, f.message, f.remedy, f.severity) for f in bad.findings]
+    return [bad.line, bad.slug, findings]
+
+
+def _unpacked(packed: list[Any]) -> BadRow:
+    line, slug, findings = packed
+    return BadRow(line, slug, tuple(_finding(*parts) for parts in findings))
+
+
+def _finding(code: str, message: str, remedy: str, severity: str) -> Finding:
+    return Finding(code, message, remedy, Severity(severity))
+
+
+def _no_bad_rows() -> Spool[BadRow]:
+    return Spool(_packed, _unpacked)
+
+
 @dataclass(slots=True)
 class ImportOutcome:
     """How many customers were added, changed, or there already, and the lines left out."""
@@ -40,17 +62,17 @@ class ImportOutcome:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
-    bad: list[BadRow] = field(default_factory=list)
+    bad: Spool[BadRow] = field(default_factory=_no_bad_rows)
 
 
 class BadRows(Refused):
     """Rows are bad, and nothing was imported. Every finding names its line."""
 
-    def __init__(self, rows: Sequence[BadRow]) -> None:
-        self.rows = tuple(rows)
+    def __init__(self, rows: Spool[BadRow]) -> None:
+        self.rows = rows
         super().__init__(
             replace(finding, message=f"Line {bad.line}: {finding.message}")
-            for bad in rows
+            for bad in islice(rows, SAID)
             for finding in bad.findings
         )
 
@@ -65,8 +87,8 @@ class _Import:
     at: datetime
     actor: str
     outcome: ImportOutcome
-    lines: dict[str, Row] = field(default_factory=dict)
-    """The row of each slug that the file has had so far."""
+    seen: SeenRows = field(default_factory=SeenRows)
+    """The good rows that the file has had so far."""
     waiting: list[registry.NewCustomer] = field(default_factory=list)
     """Who is to be added with the batch: one statement for all costs a tenth of one for each."""
 
@@ -149,12 +171,12 @@ def _known(session: Session, batch: Sequence[Row]) -> dict[str, _Known]:
 
 
 def _import_row(work: _Import, row: Row, known: dict[str, _Known]) -> None:
-    twice = work.lines.get(row.slug)
-    if twice is not None:
-        if replace(twice, line=row.line) == row:
+    first = work.seen.first(row)
+    if first is not None:
+        if first.same:
             work.outcome.unchanged += 1
         else:
-            work.outcome.bad.append(BadRow(row.line, row.slug, (_twice(row, twice),)))
+            work.outcome.bad.add(BadRow(row.line, row.slug, (_twice(row, first),)))
         return
     try:
         certificate = _certificate(work, row)
@@ -164,9 +186,9 @@ def _import_row(work: _Import, row: Row, known: dict[str, _Known]) -> None:
         else:
             _compare(work, row, recorded, certificate)
     except Refused as refused:
-        work.outcome.bad.append(BadRow(row.line, row.slug, refused.findings))
+        work.outcome.bad.add(BadRow(row.line, row.slug, refused.findings))
     else:
-        work.lines[row.slug] = row
+        work.seen.add(row)
 
 
 def _certificate(work: _Import, row: Row) -> PushCertificate | None:
@@ -271,7 +293,7 @@ def _differences(row: Row, recorded: _Known) -> tuple[registry.Changes, list[str
     return changes, other
 
 
-def _twice(row: Row, first: Row) -> Finding:
+def _twice(row: Row, first: First) -> Finding:
     return Finding(
         "slug_twice",
         f"'{row.slug}' is in line {first.line} as well, with something else.",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from lifecycle.errors import Refused, refuse
 from lifecycle.vendor.csv_cells import as_it_was, harmless
+
+if TYPE_CHECKING:
+    from _csv import Reader as _Reader
 
 COLUMNS = (
     *("slug", "name", "email", "apple_account", "certificate"),
@@ -18,7 +24,9 @@ COLUMNS = (
 )
 REQUIRED = COLUMNS[:3]
 MAX_ROWS = 2_000_000
-"""Of a file; each takes some 200 bytes of memory."""
+"""Of a file; each takes some twenty bytes of memory (``seen_rows``)."""
+PIECE = 2**20
+"""Bytes of a file that are looked at together."""
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Parsed JSON can take 25 times as much memory as its text."""
 SEVERAL = ("contacts", "tags")
@@ -50,50 +58,130 @@ class Row:
     given: frozenset[str] = frozenset(COLUMNS)
 
 
-def read_customers(data: bytes, form: str) -> list[Row]:
+class Rows(Protocol):
+    """Rows of which the number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+def read_customers(file: BinaryIO, form: str) -> Rows:
     """The customers of a file (UTF-8, with or without a BOM).
 
+    A CSV file is looked through at once, and its rows are read from it again when they are asked
+    for: they are never all in memory.
+
     Args:
-        data: the file.
+        file: from its beginning, as often as its rows are asked for.
         form: ``csv`` (with a header line) or ``json`` (a list of objects).
 
     Raises:
-        Refused: it is not such a file, or a required column is missing.
+        Refused: it is not such a file, cannot be read, or a required column is missing. From
+            the rows, too, if the file is not what it was: ``file_changed`` then, or any other.
     """
-    if form == "json" and len(data) > MAX_JSON_BYTES:
-        raise refuse(
-            "json_too_large",
-            f"The file has {len(data) // 2**20} MiB; at most {MAX_JSON_BYTES // 2**20} are read.",
-            "Write it as CSV, or split it.",
-        )
+    if form == "json":
+        return _read_json(_json_text(file))
+    _require_utf8(file)
+    return _CsvRows(file)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
     try:
-        text = data.decode("utf-8-sig")
+        yield
     except UnicodeDecodeError:
         raise refuse(
             "csv_not_utf8", "The file is not UTF-8 text.", "Save it as CSV (UTF-8)."
         ) from None
-    return _read_json(text) if form == "json" else _read_csv(text)
-
-
-def _read_csv(text: str) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[Row] = []
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        _require_columns(header, "The header line")
-        reader.fieldnames = header
-        given = frozenset(header)
-        for values in reader:
-            if len(rows) >= MAX_ROWS:
-                raise _too_many()
-            rows.append(_row(reader.line_num, _cells(values, reader.line_num), given))
-    except csv.Error as error:
+    except OSError as error:
         raise refuse(
-            "csv_malformed",
-            f"Line {reader.line_num} is not CSV ({error}).",
-            "Mend the quotes on that line.",
+            "file_unreadable",
+            f"The file cannot be read ({error.strerror}).",
+            "Check the disk that it is on.",
         ) from None
-    return rows
+
+
+class _CsvRows:
+    """The rows of a CSV file that was found to be one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._stamp = _stamp(file)
+        self._given: frozenset[str] = frozenset()
+        self._count = sum(1 for _ in self._lines())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        count = 0
+        for line, header, values in self._lines():
+            count += 1
+            cells: dict[str, Any] = {}
+            for name, value in zip(header, values, strict=True):
+                text = as_it_was(value)
+                cells[name] = tuple(_words(text)) if name in SEVERAL else text.strip()
+            yield Row(line, **cells, given=self._given)
+        if count != self._count or _stamp(self._file) != self._stamp:
+            raise refuse(
+                "file_changed",
+                "The file was changed while it was read.",
+                "Import it again when it is complete.",
+            )
+
+    def _lines(self) -> Iterator[tuple[int, list[str], list[str]]]:
+        """The number of each line with a row, the columns, and a value for each."""
+        self._file.seek(0)
+        text = io.TextIOWrapper(self._file, "utf-8-sig", newline="")
+        try:
+            with _reading():
+                yield from self._parsed(csv.reader(text, strict=True))
+        finally:
+            if not text.closed:
+                text.detach()  # or it would close the file
+
+    def _parsed(self, reader: _Reader) -> Iterator[tuple[int, list[str], list[str]]]:
+        line = count = 0
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            _require_columns(header, "The header line")
+            self._given = frozenset(header)
+            line = reader.line_num
+            for values in reader:
+                line = reader.line_num
+                if not values:
+                    continue
+                count += 1
+                if count > MAX_ROWS:
+                    raise _too_many()
+                if len(values) > len(header):
+                    raise _too_long(line)
+                yield line, header, values + [""] * (len(header) - len(values))
+        except csv.Error as error:
+            raise refuse(
+                "csv_malformed",
+                f"Line {line} is not CSV ({error}).",
+                "Mend the quotes on that line.",
+            ) from None
+
+
+@_reading()
+def _require_utf8(file: BinaryIO) -> None:
+    file.seek(0)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    while piece := file.read(PIECE):
+        decoder.decode(piece)
+    decoder.decode(b"", final=True)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int] | None:
+    """What changes with the file; of one that is none of the system's, None."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _too_many() -> Refused:
@@ -104,14 +192,25 @@ def _too_many() -> Refused:
     )
 
 
-def _cells(values: Mapping[str | None, Any], line: int) -> dict[str, str | None]:
-    if None in values:  # where DictReader puts the values that have no column
+def _too_long(line: int) -> Refused:
+    return refuse(
+        "csv_row_too_long",
+        f"Line {line} has more values than the header line has columns.",
+        "Put a value with a comma in it into double quotes.",
+    )
+
+
+@_reading()
+def _json_text(file: BinaryIO) -> str:
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_JSON_BYTES:
         raise refuse(
-            "csv_row_too_long",
-            f"Line {line} has more values than the header line has columns.",
-            "Put a value with a comma in it into double quotes.",
+            "json_too_large",
+            f"The file has {size // 2**20} MiB; at most {MAX_JSON_BYTES // 2**20} are read.",
+            "Write it as CSV, or split it.",
         )
-    return {str(k): None if v is None else as_it_was(v) for k, v in values.items()}
+    file.seek(0)
+    return file.read().decode("utf-8-sig")
 
 
 def _read_json(text: str) -> list[Row]:
@@ -170,15 +269,14 @@ def _wrong_columns(what: str, wrong: str) -> Refused:
 
 
 def _row(line: int, values: Mapping[str, Any], given: frozenset[str]) -> Row:
-    cells: dict[str, Any] = {}
-    for name in COLUMNS:
-        value = values.get(name)
-        if name in SEVERAL:
-            words = value if isinstance(value, list) else _words(value)
-            cells[name] = tuple(str(word).strip() for word in words)
-        else:
-            cells[name] = "" if value is None else str(value).strip()
-    return Row(line, **cells, given=given)
+    return Row(line, **{name: _cell(name, value) for name, value in values.items()}, given=given)
+
+
+def _cell(name: str, value: object) -> Any:
+    if name in SEVERAL:
+        words = value if isinstance(value, list) else _words(value)
+        return tuple(str(word).strip() for word in words)
+    return "" if value is None else str(value).strip()
 
 
 def _words(text: object) -> list[str]:
