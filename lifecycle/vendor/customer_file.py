@@ -131,7 +131,7 @@ class _CsvRows:
             )
 
     def _lines(self) -> Iterator[tuple[int, list[str], list[str]]]:
-        """The number of each line with a row, the columns, and a value for each."""
+        """The line that each row ends in, the columns, and a value for each."""
         self._file.seek(0)
         text = io.TextIOWrapper(self._file, "utf-8-sig", newline="")
         try:
@@ -161,7 +161,7 @@ class _CsvRows:
         except csv.Error as error:
             raise refuse(
                 "csv_malformed",
-                f"Line {line} is not CSV ({error}).",
+                f"Line {line + 1} is not CSV ({error}).",
                 "Mend the quotes on that line.",
             ) from None
 

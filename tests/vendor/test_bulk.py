@@ -378,6 +378,21 @@ def test_what_is_no_list_of_customers_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('slug,"name', 1),
+        ('slug,name,email\n"a', 2),
+        ('slug,name,email\n\na,A,it@a.example\n\nb,"B"x,it@b.example\nc,C,it@c.example\n', 5),
+        ('slug,name,email\na,"A\nA",it@a.example\nb,"B,it@b.example\nc,C,it@c.example\n', 4),
+    ],
+)
+def test_what_is_no_csv_is_named_by_the_line_that_its_row_begins_in(rows: str, line: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read_customers(BytesIO(rows.encode()), "csv")
+    assert f"Line {line} is not CSV" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("column", "value", "code"),
     [
         ("language", "tlh", "language_unknown"),
