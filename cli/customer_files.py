@@ -34,7 +34,8 @@ from lifecycle.wording import counted
 
 if TYPE_CHECKING:
     from lifecycle.spool import Spool
-    from lifecycle.vendor.bulk import BadRow, ImportOutcome
+    from lifecycle.vendor.bad_rows import BadRow
+    from lifecycle.vendor.bulk import ImportOutcome
     from lifecycle.vendor.customer_file import Row, Rows
     from lifecycle.vendor.found_certificates import Found
 
@@ -154,6 +155,7 @@ def _import(
     ctx: typer.Context, rows: Rows, read_certificate: Callable[[Path], bytes], how: _How
 ) -> None:
     from lifecycle.vendor import bulk
+    from lifecycle.vendor.bad_rows import BadRows
 
     with invocation(ctx).vendor_side() as side:
         try:
@@ -167,7 +169,7 @@ def _import(
                 at=side.clock.now(),
                 actor=actor(),
             )
-        except bulk.BadRows as bad:
+        except BadRows as bad:
             _write_bad_rows(how.bad_rows, bad.rows)
             if how.as_json:
                 _print_outcome(bulk.ImportOutcome(bad=bad.rows))

@@ -33,7 +33,7 @@ from lifecycle.pki import chain as chains
 from lifecycle.pki.certificates import issued_by
 from lifecycle.pki.chain import TrustStore, complete_chain
 from lifecycle.setup_page.guard import Doorkeeper
-from lifecycle.vendor import customer_file
+from lifecycle.vendor import customer_csv, customer_file
 from lifecycle.vendor.customer_file import read_customers
 from lifecycle.vendor.registry import Changes, NewCustomer
 from lifecycle.vendor.run_document import contradictions, parse_document
@@ -153,7 +153,7 @@ def test_half_of_a_surrogate_pair_in_a_customers_file_is_refused_by_its_entry() 
 
 
 def test_a_customers_file_has_a_size_and_a_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(customer_file, "MAX_ROWS", 2)
+    monkeypatch.setattr(customer_csv, "MAX_ROWS", 2)
     rows = b"slug,name,email\n" + b"a,b,c@d.e\n" * 2
     assert len(read_customers(BytesIO(rows), "csv")) == 2
     with pytest.raises(Refused) as refused:

@@ -10,7 +10,11 @@ from fuzz.particulars import check
 from lifecycle.vendor.csv_cells import as_it_was, harmless
 from lifecycle.vendor.customer_file import COLUMNS, read_customers, write_csv
 
-PARSERS = ("lifecycle.vendor.customer_file.read_customers", "lifecycle.vendor.csv_cells.as_it_was")
+PARSERS = (
+    "lifecycle.vendor.customer_file.read_customers",
+    "lifecycle.vendor.customer_csv.CsvLines",
+    "lifecycle.vendor.csv_cells.as_it_was",
+)
 WEIGHT = 4
 _HEAD = b"slug,name,email,apple_account,certificate,contacts,language,tags,notes,kind\n"
 

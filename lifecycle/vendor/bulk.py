@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from lifecycle.errors import DatabaseLost, Finding, Refused, Severity, refuse
+from lifecycle.errors import DatabaseLost, Finding, Refused, refuse
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
 from lifecycle.spool import Spool
 from lifecycle.vendor import audit, registry, store
+from lifecycle.vendor.bad_rows import BadRow, BadRows, no_bad_rows
 from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.database import Database, plan_each_time
 from lifecycle.vendor.facts import CustomerKind
@@ -24,35 +25,6 @@ from lifecycle.vendor.models import Customer
 from lifecycle.vendor.seen_rows import First, SeenRows
 
 BATCH = 500
-SAID = 200
-"""Bad rows of which a refusal carries the findings; ``BadRows.rows`` has them all."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A line that cannot be imported, with everything that is wrong with it."""
-
-    line: int
-    slug: str
-    findings: tuple[Finding, ...]
-
-
-def _packed(bad: BadRow) -> object:
-    findings = [(f.code, f.message, f.remedy, f.severity) for f in bad.findings]
-    return [bad.line, bad.slug, findings]
-
-
-def _unpacked(packed: list[Any]) -> BadRow:
-    line, slug, findings = packed
-    return BadRow(line, slug, tuple(_finding(*parts) for parts in findings))
-
-
-def _finding(code: str, message: str, remedy: str, severity: str) -> Finding:
-    return Finding(code, message, remedy, Severity(severity))
-
-
-def _no_bad_rows() -> Spool[BadRow]:
-    return Spool(_packed, _unpacked)
 
 
 @dataclass(slots=True)
@@ -62,19 +34,7 @@ class ImportOutcome:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
-    bad: Spool[BadRow] = field(default_factory=_no_bad_rows)
-
-
-class BadRows(Refused):
-    """Rows are bad, and nothing was imported. Every finding names its line."""
-
-    def __init__(self, rows: Spool[BadRow]) -> None:
-        self.rows = rows
-        super().__init__(
-            replace(finding, message=f"Line {bad.line}: {finding.message}")
-            for bad in islice(rows, SAID)
-            for finding in bad.findings
-        )
+    bad: Spool[BadRow] = field(default_factory=no_bad_rows)
 
 
 @dataclass(slots=True)

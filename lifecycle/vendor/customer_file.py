@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from lifecycle.errors import Refused, refuse
-from lifecycle.vendor.csv_cells import as_it_was, harmless
-
-if TYPE_CHECKING:
-    from _csv import Reader as _Reader
+from lifecycle.vendor.csv_cells import harmless
+from lifecycle.vendor.customer_csv import CsvLines, reading
 
 COLUMNS = (
     *("slug", "name", "email", "apple_account", "certificate"),
     *("contacts", "language", "tags", "notes", "kind"),
 )
 REQUIRED = COLUMNS[:3]
-MAX_ROWS = 2_000_000
-"""Of a file; each takes some twenty bytes of memory (``seen_rows``)."""
-PIECE = 2**20
-"""Bytes of a file that are looked at together."""
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Parsed JSON can take 25 times as much memory as its text."""
 SEVERAL = ("contacts", "tags")
@@ -82,125 +74,24 @@ def read_customers(file: BinaryIO, form: str) -> Rows:
     """
     if form == "json":
         return _read_json(_json_text(file))
-    _require_utf8(file)
     return _CsvRows(file)
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise refuse(
-            "csv_not_utf8", "The file is not UTF-8 text.", "Save it as CSV (UTF-8)."
-        ) from None
-    except OSError as error:
-        raise refuse(
-            "file_unreadable",
-            f"The file cannot be read ({error.strerror}).",
-            "Check the disk that it is on.",
-        ) from None
-
-
 class _CsvRows:
-    """The rows of a CSV file that was found to be one."""
-
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._stamp = _stamp(file)
-        self._given: frozenset[str] = frozenset()
-        self._count = sum(1 for _ in self._lines())
+        self._lines = CsvLines(file, lambda names: _require_columns(names, "The header line"))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._lines)
 
     def __iter__(self) -> Iterator[Row]:
-        count = 0
-        for line, header, values in self._lines():
-            count += 1
-            cells: dict[str, Any] = {}
-            for name, value in zip(header, values, strict=True):
-                text = as_it_was(value)
-                cells[name] = tuple(_words(text)) if name in SEVERAL else text.strip()
-            yield Row(line, **cells, given=self._given)
-        if count != self._count or _stamp(self._file) != self._stamp:
-            raise refuse(
-                "file_changed",
-                "The file was changed while it was read.",
-                "Import it again when it is complete.",
-            )
-
-    def _lines(self) -> Iterator[tuple[int, list[str], list[str]]]:
-        """The line that each row ends in, the columns, and a value for each."""
-        self._file.seek(0)
-        text = io.TextIOWrapper(self._file, "utf-8-sig", newline="")
-        try:
-            with _reading():
-                yield from self._parsed(csv.reader(text, strict=True))
-        finally:
-            if not text.closed:
-                text.detach()  # or it would close the file
-
-    def _parsed(self, reader: _Reader) -> Iterator[tuple[int, list[str], list[str]]]:
-        line = count = 0
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            _require_columns(header, "The header line")
-            self._given = frozenset(header)
-            line = reader.line_num
-            for values in reader:
-                line = reader.line_num
-                if not values:
-                    continue
-                count += 1
-                if count > MAX_ROWS:
-                    raise _too_many()
-                if len(values) > len(header):
-                    raise _too_long(line)
-                yield line, header, values + [""] * (len(header) - len(values))
-        except csv.Error as error:
-            raise refuse(
-                "csv_malformed",
-                f"Line {line + 1} is not CSV ({error}).",
-                "Mend the quotes on that line.",
-            ) from None
+        given: frozenset[str] = frozenset()
+        for line, values in self._lines:
+            given = given or frozenset(values)
+            yield _row(line, values, given)
 
 
-@_reading()
-def _require_utf8(file: BinaryIO) -> None:
-    file.seek(0)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    while piece := file.read(PIECE):
-        decoder.decode(piece)
-    decoder.decode(b"", final=True)
-
-
-def _stamp(file: BinaryIO) -> tuple[int, int] | None:
-    """What changes with the file; of one that is none of the system's, None."""
-    try:
-        found = os.fstat(file.fileno())
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
-
-
-def _too_many() -> Refused:
-    return refuse(
-        "customers_too_many",
-        f"The file has more than {MAX_ROWS:,} customers.",
-        "Split it, and import one part after the other.",
-    )
-
-
-def _too_long(line: int) -> Refused:
-    return refuse(
-        "csv_row_too_long",
-        f"Line {line} has more values than the header line has columns.",
-        "Put a value with a comma in it into double quotes.",
-    )
-
-
-@_reading()
+@reading()
 def _json_text(file: BinaryIO) -> str:
     size = file.seek(0, os.SEEK_END)
     if size > MAX_JSON_BYTES:
@@ -269,14 +160,14 @@ def _wrong_columns(what: str, wrong: str) -> Refused:
 
 
 def _row(line: int, values: Mapping[str, Any], given: frozenset[str]) -> Row:
-    return Row(line, **{name: _cell(name, value) for name, value in values.items()}, given=given)
-
-
-def _cell(name: str, value: object) -> Any:
-    if name in SEVERAL:
-        words = value if isinstance(value, list) else _words(value)
-        return tuple(str(word).strip() for word in words)
-    return "" if value is None else str(value).strip()
+    cells: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in SEVERAL:
+            words = value if isinstance(value, list) else _words(value)
+            cells[name] = tuple(str(word).strip() for word in words)
+        else:
+            cells[name] = "" if value is None else str(value).strip()
+    return Row(line, **cells, given=given)
 
 
 def _words(text: object) -> list[str]:

@@ -22,7 +22,8 @@ from lifecycle.lab.authority import Authority
 from lifecycle.lab.clock import LabClock
 from lifecycle.vendor import audit, bulk
 from lifecycle.vendor.audit import latest, verify_log
-from lifecycle.vendor.bulk import BadRows, ImportOutcome, exported, import_customers
+from lifecycle.vendor.bad_rows import BadRows
+from lifecycle.vendor.bulk import ImportOutcome, exported, import_customers
 from lifecycle.vendor.customer_file import Row, Rows, as_documents, read_customers, write_csv
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.migrations import upgrade
