@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -194,15 +194,14 @@ def opened_file(path: Path, most: int) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _copied(path: Path, source: IO[bytes], most: int) -> Iterator[BinaryIO]:
-    import tempfile
-
+def _copied(path: Path, source: BinaryIO, most: int) -> Iterator[BinaryIO]:
     from lifecycle.disk import naming_disk_trouble
+    from lifecycle.spool import temporary_file, temporary_folder
 
     left = most
-    with tempfile.TemporaryFile() as copy:
+    with temporary_file() as copy:
         try:
-            with naming_disk_trouble(f"The folder for temporary files, {tempfile.gettempdir()},"):
+            with naming_disk_trouble(temporary_folder()):
                 while piece := source.read(PIECE):
                     left -= len(piece)
                     if left < 0:

@@ -10,9 +10,9 @@ import json
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
-from lifecycle.disk import naming_disk_trouble
+from lifecycle.disk import DiskReadOnly, naming_disk_trouble
 
 T = TypeVar("T")
 IN_MEMORY = 500
@@ -32,7 +32,7 @@ class Spool(Generic[T]):
         self._unpack = unpack
         self._newest: list[T] = []
         self._count = 0
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
 
     def add(self, value: T) -> None:
         """Puts a value behind the others. Raises ``DiskFull``, ``DiskReadOnly``."""
@@ -40,8 +40,8 @@ class Spool(Generic[T]):
         self._count += 1
         if len(self._newest) >= IN_MEMORY:
             line = json.dumps([self._pack(one) for one in self._newest]).encode("ascii")
-            with naming_disk_trouble(f"The folder for temporary files, {tempfile.gettempdir()},"):
-                file = self._opened()
+            file = self._opened()
+            with naming_disk_trouble(temporary_folder()):
                 file.seek(0, 2)
                 file.write(line + b"\n")
                 file.flush()
@@ -64,9 +64,30 @@ class Spool(Generic[T]):
                 yield from map(self._unpack, json.loads(line))
         yield from self._newest
 
-    def _opened(self) -> IO[bytes]:
+    def _opened(self) -> BinaryIO:
         if self._file is None:
             # Closed with the spool: who is handed one need not know that there is a file.
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            self._file = temporary_file()
             weakref.finalize(self, self._file.close)
         return self._file
+
+
+def temporary_file() -> BinaryIO:
+    """A new file that has no name and ends when it is closed.
+
+    Raises:
+        DiskFull, DiskReadOnly: no file can be made in the folder, or there is no folder.
+    """
+    with naming_disk_trouble(temporary_folder()):
+        return tempfile.TemporaryFile()
+
+
+def temporary_folder() -> str:
+    """The folder for temporary files, as the subject of a sentence. Raises ``DiskReadOnly``."""
+    try:
+        return f"The folder for temporary files, {tempfile.gettempdir()},"
+    except FileNotFoundError:
+        raise DiskReadOnly(
+            "There is no folder for temporary files in which one can be made.",
+            "Name one in the environment's TMPDIR, or make room in /tmp.",
+        ) from None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lifecycle import spool
-from lifecycle.disk import DiskFull
+from lifecycle.disk import DiskFull, DiskReadOnly
 from lifecycle.spool import Spool
 from tests.small_disk import small_disk
 
@@ -73,3 +73,12 @@ def test_a_full_disk_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert str(disk.path) in full.value.message
         del held, full
         gc.collect()
+
+
+def test_without_a_folder_for_temporary_files_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/proc/nowhere"])
+    held = spool_of_pairs()
+    with pytest.raises(DiskReadOnly) as missing:
+        held.extend((number, "x") for number in range(spool.IN_MEMORY))
+    assert "no folder for temporary files" in missing.value.message
