@@ -300,6 +300,20 @@ def test_a_file_that_is_changed_while_it_is_read_is_refused_and_nothing_is_impor
     assert count(database) == 0
 
 
+def test_rows_that_are_given_up_half_way_leave_the_file_open_and_do_not_miss_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text("slug,name,email\na,A,it@a.example\nb,B,it@b.example\n")
+    with file.open("rb") as data:
+        rows = read_customers(data, "csv")
+        next(iter(rows))
+        assert [row.slug for row in rows] == ["a", "b"]
+        left = iter(rows)
+        next(left)
+    del left  # pytest turns into an error what is raised here
+
+
 def test_a_file_that_is_no_text_any_more_is_refused(database: Database) -> None:
     data = BytesIO(b"slug,name,email\na,A,it@a.example\n")
     rows = read_customers(data, "csv")
