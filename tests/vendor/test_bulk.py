@@ -248,8 +248,8 @@ def test_more_rows_take_hardly_more_memory(
         database.close()
         return most
 
-    peak(1_000)  # what is made once
-    each = (peak(6_000) - peak(2_000)) / 4_000
+    peak(600)  # what is made once
+    each = (peak(4_000) - peak(1_500)) / 2_500
     assert each < 60, f"{each:.0f} bytes more for each row"
 
 
