@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,17 +21,22 @@ from cli.invocation import (
     actor,
     console,
     invocation,
+    opened_file,
     print_json,
+    print_json_ending,
     read_file,
     write_file,
+    write_pieces,
 )
 from cli.progress import track, working
 from lifecycle.errors import AttentionNeeded, refuse
 from lifecycle.wording import counted
 
 if TYPE_CHECKING:
-    from lifecycle.vendor.bulk import BadRow
-    from lifecycle.vendor.customer_file import Row
+    from lifecycle.spool import Spool
+    from lifecycle.vendor.bad_rows import BadRow
+    from lifecycle.vendor.bulk import ImportOutcome
+    from lifecycle.vendor.customer_file import Row, Rows
     from lifecycle.vendor.found_certificates import Found
 
 SHOWN = 200
@@ -110,7 +117,6 @@ def import_customers(
 
     Example: pushcert customer import customers.csv
     """
-    from lifecycle.vendor import bulk
     from lifecycle.vendor.customer_file import read_customers
 
     server = customer_sources.Server(nanomdm, zentral, api_key, ca_file, tuple(topic or ()))
@@ -120,18 +126,36 @@ def import_customers(
         _compare(ctx, server, as_json)
         return
     found = customer_sources.found_at(server) if file is None else customer_sources.found_in(file)
+    how = _How(keep_going, update, dry_run, bad_rows, as_json)
     if found is not None:
         rows, read_certificate = _found_rows(ctx, found, email, draft, as_json)
-        if draft is not None:
-            return
+        if draft is None:
+            _import(ctx, rows, read_certificate, how)
     elif file is not None:
         kind = form or ("json" if file.suffix.lower() == ".json" else "csv")
         if kind not in FORMATS:
             raise typer.BadParameter("--format is csv or json")
-        rows, folder = read_customers(read_file(file, MAX_LIST), kind), file.parent
+        folder = file.parent
+        with opened_file(file, MAX_LIST) as data:
+            _import(ctx, read_customers(data, kind), lambda path: read_file(folder / path), how)
 
-        def read_certificate(path: Path) -> bytes:
-            return read_file(folder / path)
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The options of an import that do not say where the customers come from."""
+
+    keep_going: bool
+    update: bool
+    dry_run: bool
+    bad_rows: Path | None
+    as_json: bool
+
+
+def _import(
+    ctx: typer.Context, rows: Rows, read_certificate: Callable[[Path], bytes], how: _How
+) -> None:
+    from lifecycle.vendor import bulk
+    from lifecycle.vendor.bad_rows import BadRows
 
     with invocation(ctx).vendor_side() as side:
         try:
@@ -139,35 +163,28 @@ def import_customers(
                 side.database,
                 track(rows, "Importing"),
                 read_certificate=read_certificate,
-                keep_going=keep_going,
-                update=update,
-                dry_run=dry_run,
+                keep_going=how.keep_going,
+                update=how.update,
+                dry_run=how.dry_run,
                 at=side.clock.now(),
                 actor=actor(),
             )
-        except bulk.BadRows as bad:
-            _write_bad_rows(bad_rows, bad.rows)
-            if as_json:
-                print_json({"added": 0, "changed": 0, "unchanged": 0, "bad": _as_json(bad.rows)})
+        except BadRows as bad:
+            _write_bad_rows(how.bad_rows, bad.rows)
+            if how.as_json:
+                _print_outcome(bulk.ImportOutcome(bad=bad.rows))
             _say_bad_rows(bad.rows)
             raise refuse(
                 "rows_bad",
                 f"{counted(len(bad.rows), 'row is', 'rows are')} bad, and nothing was imported.",
                 "Mend them, or import the others with --keep-going."
-                + _where(bad_rows, more=len(bad.rows) > SHOWN),
+                + _where(how.bad_rows, more=len(bad.rows) > SHOWN),
             ) from None
-    _write_bad_rows(bad_rows, outcome.bad)
-    if as_json:
-        print_json(
-            {
-                "added": outcome.added,
-                "changed": outcome.changed,
-                "unchanged": outcome.unchanged,
-                "bad": _as_json(outcome.bad),
-            }
-        )
+    _write_bad_rows(how.bad_rows, outcome.bad)
+    if how.as_json:
+        _print_outcome(outcome)
     else:
-        would = "Would add" if dry_run else "Added"
+        would = "Would add" if how.dry_run else "Added"
         console().print(
             f"{would} {outcome.added}, changed {outcome.changed}, unchanged {outcome.unchanged}."
         )
@@ -176,12 +193,17 @@ def import_customers(
         raise AttentionNeeded(
             f"{counted(len(outcome.bad), 'row was', 'rows were')} left out.",
             "Mend them and import the file again; what is in stays as it is."
-            + _where(bad_rows, more=len(outcome.bad) > SHOWN),
+            + _where(how.bad_rows, more=len(outcome.bad) > SHOWN),
         )
 
 
-def _say_bad_rows(rows: Sequence[BadRow]) -> None:
-    for bad in rows[:SHOWN]:
+def _print_outcome(outcome: ImportOutcome) -> None:
+    counts = {name: getattr(outcome, name) for name in ("added", "changed", "unchanged")}
+    print_json_ending(counts, "bad", _documents(outcome.bad))
+
+
+def _say_bad_rows(rows: Spool[BadRow]) -> None:
+    for bad in islice(rows, SHOWN):
         for finding in bad.findings:
             print(f"pushcert: Line {bad.line}: {finding} [{finding.code}]", file=sys.stderr)
     if len(rows) > SHOWN:
@@ -223,7 +245,7 @@ def _compare(ctx: typer.Context, server: customer_sources.Server, as_json: bool)
     with invocation(ctx).vendor_side() as side, side.database.reading() as session:
         agree, bad = customer_sources.compared_with(server, session)
     if as_json:
-        print_json({"added": 0, "changed": 0, "unchanged": agree, "bad": _as_json(bad)})
+        print_json({"added": 0, "changed": 0, "unchanged": agree, "bad": [*_documents(bad)]})
     else:
         console().print(f"{agree} agree, {len(bad)} do not.")
     if bad:
@@ -237,31 +259,35 @@ def _where(file: Path | None, *, more: bool) -> str:
     return " See them all with --json or --bad-rows FILE." if more else ""
 
 
-def _as_json(rows: Sequence[BadRow]) -> list[dict[str, object]]:
-    return [
-        {
-            "line": b.line,
-            "slug": b.slug,
-            "code": f.code,
-            "message": f.message,
-            "remedy": f.remedy,
-        }
-        for b in rows
-        for f in b.findings
-    ]
+def _documents(rows: Iterable[BadRow]) -> Iterator[dict[str, object]]:
+    for bad in rows:
+        for finding in bad.findings:
+            yield {
+                "line": bad.line,
+                "slug": bad.slug,
+                "code": finding.code,
+                "message": finding.message,
+                "remedy": finding.remedy,
+            }
 
 
-def _write_bad_rows(file: Path | None, rows: Sequence[BadRow]) -> None:
+def _write_bad_rows(file: Path | None, rows: Iterable[BadRow]) -> None:
+    if file is not None:
+        write_pieces(file, _bad_rows_as_csv(rows))
+
+
+def _bad_rows_as_csv(rows: Iterable[BadRow]) -> Iterator[bytes]:
     from lifecycle.vendor.csv_cells import harmless
 
-    if file is None:
-        return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("line", "slug", "code", "message", "remedy"))
-    for row in _as_json(rows):
-        writer.writerow([harmless(value) for value in row.values()])
-    write_file(file, text.getvalue().encode())
+    for document in _documents(rows):
+        writer.writerow([harmless(value) for value in document.values()])
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
 
 
 def export(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from lifecycle.mdm_servers.server import Reach
-    from lifecycle.vendor.bulk import BadRow
+    from lifecycle.vendor.bad_rows import BadRow
     from lifecycle.vendor.customer_file import Row
     from lifecycle.vendor.found_certificates import Found
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from lifecycle.errors import refuse
+from lifecycle.errors import Refused, refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,8 @@ MAX_FILE = 20 * 1024 * 1024
 """No certificate, CSR or key is anywhere near this size."""
 MAX_LIST = 1024 * 1024 * 1024
 """Nor is a list of ten million customers."""
+PIECE = 2**20
+"""Bytes of a file that are read together."""
 
 NOBODY_SIGNED_IN = 2**32 - 1
 """The login uid of a process that did not begin with somebody signing in (credentials(7))."""
@@ -155,18 +158,75 @@ def read_file(path: Path, most: int = MAX_FILE) -> bytes:
             with path.open("rb") as file:
                 data = file.read(most + 1)
         except OSError as error:
-            raise refuse(
-                "file_unreadable",
-                f"{path} cannot be read ({error.strerror}).",
-                "Check the path and the permissions.",
-            ) from None
+            raise _unreadable(path, error) from None
     if len(data) > most:
-        raise refuse(
-            "file_too_large",
-            f"{path} is larger than {most // 2**20} MiB; nothing of this kind is.",
-            "Pick the right file.",
-        )
+        raise _too_large(path, most)
     return data
+
+
+@contextmanager
+def opened_file(path: Path, most: int) -> Iterator[BinaryIO]:
+    """The same of a file that is read bit by bit, as often as wanted.
+
+    What gives its bytes only once (standard input, a pipe) is copied to a file that has no name.
+
+    Raises:
+        Refused: as ``read_file``.
+        Unavailable: the disk is full or read-only.
+    """
+    if str(path) == "-":
+        with _copied(path, sys.stdin.buffer, most) as copy:
+            yield copy
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    with file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            with _copied(path, file, most) as copy:
+                yield copy
+        elif found.st_size > most:
+            raise _too_large(path, most)
+        else:
+            yield file
+
+
+@contextmanager
+def _copied(path: Path, source: BinaryIO, most: int) -> Iterator[BinaryIO]:
+    from lifecycle.disk import naming_disk_trouble
+    from lifecycle.spool import temporary_file, temporary_folder
+
+    left = most
+    with temporary_file() as copy:
+        try:
+            with naming_disk_trouble(temporary_folder()):
+                while piece := source.read(PIECE):
+                    left -= len(piece)
+                    if left < 0:
+                        raise _too_large(path, most)
+                    copy.write(piece)
+                copy.flush()
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        yield copy
+
+
+def _unreadable(path: Path, error: OSError) -> Refused:
+    return refuse(
+        "file_unreadable",
+        f"{path} cannot be read ({error.strerror}).",
+        "Check the path and the permissions.",
+    )
+
+
+def _too_large(path: Path, most: int) -> Refused:
+    return refuse(
+        "file_too_large",
+        f"{path} is larger than {most // 2**20} MiB; nothing of this kind is.",
+        "Pick the right file.",
+    )
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -201,6 +261,19 @@ def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """One JSON document on stdout."""
     print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def print_json_ending(document: Mapping[str, Any], name: str, items: Iterable[Any]) -> None:
+    """The same of a document whose last value, under ``name``, is a list that is never whole in
+    memory."""
+    empty = json.dumps({**document, name: []}, indent=2, ensure_ascii=False, default=str)
+    print(empty.removesuffix("]\n}"), end="")
+    comma = ""
+    for item in items:
+        text = json.dumps(item, indent=2, ensure_ascii=False, default=str)
+        print(comma, text.replace("\n", "\n    "), sep="\n    ", end="")
+        comma = ","
+    print("\n  ]\n}" if comma else "]\n}")
 
 
 def console(*, stderr: bool = False) -> Console:

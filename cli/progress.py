@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 AFTER_SECONDS = 1.0
 """Whoever waits for less does not ask how long it will take."""
 
@@ -25,6 +26,14 @@ class Update(Protocol):
     """Told how much is done; the words, if any, take the place of those before."""
 
     def __call__(self, done: int, words: str = "") -> None: ...
+
+
+class Counted(Protocol[T_co]):
+    """Items of which the number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[T_co]: ...
 
 
 @contextmanager
@@ -49,7 +58,7 @@ def working(what: str, total: int | None = None) -> Iterator[Update]:
         shown.end()
 
 
-def track(items: Sequence[T], what: str) -> Iterator[T]:
+def track(items: Counted[T], what: str) -> Iterator[T]:
     """The items, one after another, with a bar of how many are done."""
     yield from _tracked(items, what, len(items))
 

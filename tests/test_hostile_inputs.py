@@ -13,6 +13,7 @@ import signal
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from types import FrameType
 
@@ -32,7 +33,7 @@ from lifecycle.pki import chain as chains
 from lifecycle.pki.certificates import issued_by
 from lifecycle.pki.chain import TrustStore, complete_chain
 from lifecycle.setup_page.guard import Doorkeeper
-from lifecycle.vendor import customer_file
+from lifecycle.vendor import customer_csv, customer_file
 from lifecycle.vendor.customer_file import read_customers
 from lifecycle.vendor.registry import Changes, NewCustomer
 from lifecycle.vendor.run_document import contradictions, parse_document
@@ -133,7 +134,7 @@ def test_a_dump_made_to_be_looked_through_again_and_again_is_looked_through_once
 
 def test_a_row_with_more_values_than_columns_is_refused_by_its_line() -> None:
     with pytest.raises(Refused) as refused:
-        read_customers(b"slug,name,email\na,b,c@d.e\nx,y,z@d.e,more\n", "csv")
+        read_customers(BytesIO(b"slug,name,email\na,b,c@d.e\nx,y,z@d.e,more\n"), "csv")
     assert refused.value.codes == ("csv_row_too_long",)
     assert "Line 3" in str(refused.value)
 
@@ -142,26 +143,24 @@ def test_half_of_a_surrogate_pair_in_a_customers_file_is_refused_by_its_entry() 
     for column in ("slug", "name", "email", "notes"):
         entry = {"slug": "a", "name": "b", "email": "c@d.e", column: "\udfff"}
         with pytest.raises(Refused) as refused:
-            read_customers(json.dumps([entry]).encode(), "json")
+            read_customers(BytesIO(json.dumps([entry]).encode()), "json")
         assert refused.value.codes == ("json_not_text",)
         assert "Entry 1" in str(refused.value)
+    tagged = {"slug": "a", "name": "b", "email": "c", "tags": ["\udfff"]}
     with pytest.raises(Refused) as refused:
-        read_customers(
-            json.dumps([{"slug": "a", "name": "b", "email": "c", "tags": ["\udfff"]}]).encode(),
-            "json",
-        )
+        read_customers(BytesIO(json.dumps([tagged]).encode()), "json")
     assert refused.value.codes == ("json_not_text",)
 
 
 def test_a_customers_file_has_a_size_and_a_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(customer_file, "MAX_ROWS", 2)
+    monkeypatch.setattr(customer_csv, "MAX_ROWS", 2)
     rows = b"slug,name,email\n" + b"a,b,c@d.e\n" * 2
-    assert len(read_customers(rows, "csv")) == 2
+    assert len(read_customers(BytesIO(rows), "csv")) == 2
     with pytest.raises(Refused) as refused:
-        read_customers(rows + b"a,b,c@d.e\n", "csv")
+        read_customers(BytesIO(rows + b"a,b,c@d.e\n"), "csv")
     assert refused.value.codes == ("customers_too_many",)
     with pytest.raises(Refused) as refused:
-        read_customers(b" " * (customer_file.MAX_JSON_BYTES + 1), "json")
+        read_customers(BytesIO(b" " * (customer_file.MAX_JSON_BYTES + 1)), "json")
     assert refused.value.codes == ("json_too_large",)
 
 

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import insert, text
 from sqlmodel import Session, col, func, select
 
 from lifecycle.clock import require_utc
+from lifecycle.spool import Spool
 from lifecycle.vendor.audit_chain import GENESIS, AuditProblem, Head, entry_hash, plain, verify
 from lifecycle.vendor.models import AuditEntry, AuditHead
 
@@ -82,15 +84,25 @@ class Entry:
     detail: Mapping[str, object]
 
 
+def _packed(said: Entry) -> object:
+    return [said.at.isoformat(), said.actor, said.action, said.subject, dict(said.detail)]
+
+
+def _unpacked(packed: list[Any]) -> Entry:
+    at, *others = packed
+    return Entry(datetime.fromisoformat(at), *others)
+
+
 @contextmanager
 def together(session: Session) -> Iterator[None]:
     """Entries of the block are written at its end, all at once; of a block that fails, none.
 
     Who writes many entries, or locks customers between them, would else hold the head, and with
-    it everybody else who has something to log, all that time. Blocks may be nested.
+    it everybody else who has something to log, all that time. Blocks may be nested. Of many
+    entries few are in memory meanwhile.
     """
-    outer: list[Entry] | None = session.info.get(_TOGETHER)
-    own: list[Entry] = []
+    outer: Spool[Entry] | None = session.info.get(_TOGETHER)
+    own = Spool(_packed, _unpacked)
     session.info[_TOGETHER] = own
     try:
         yield
@@ -99,23 +111,24 @@ def together(session: Session) -> Iterator[None]:
     append_all(session, own)
 
 
-def append_all(session: Session, entries: Sequence[Entry]) -> None:
+def append_all(session: Session, entries: Sequence[Entry] | Spool[Entry]) -> None:
     """Adds entries in the caller's transaction, in this order. Raises as ``append``."""
-    waiting: list[Entry] | None = session.info.get(_TOGETHER)
+    waiting: Spool[Entry] | None = session.info.get(_TOGETHER)
     if waiting is not None:
         for said in entries:
             plain(said.detail)
             require_utc(said.at)
-        waiting += entries
+        waiting.extend(entries)
         return
     if not entries:
         return
     session.flush()
     head = _locked_head(session)
     seq, previous = head.seq, head.hash
-    for start in range(0, len(entries), WRITTEN):
+    left = iter(entries)
+    while batch := list(islice(left, WRITTEN)):
         rows = []
-        for said in entries[start : start + WRITTEN]:
+        for said in batch:
             seq += 1
             row = _row(said, seq, previous)
             rows.append(row)

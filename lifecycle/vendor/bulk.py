@@ -15,22 +15,16 @@ from sqlmodel import Session
 from lifecycle.errors import DatabaseLost, Finding, Refused, refuse
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
+from lifecycle.spool import Spool
 from lifecycle.vendor import audit, registry, store
+from lifecycle.vendor.bad_rows import BadRow, BadRows, no_bad_rows
 from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.database import Database, plan_each_time
 from lifecycle.vendor.facts import CustomerKind
 from lifecycle.vendor.models import Customer
+from lifecycle.vendor.seen_rows import First, SeenRows
 
 BATCH = 500
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A line that cannot be imported, with everything that is wrong with it."""
-
-    line: int
-    slug: str
-    findings: tuple[Finding, ...]
 
 
 @dataclass(slots=True)
@@ -40,19 +34,7 @@ class ImportOutcome:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
-    bad: list[BadRow] = field(default_factory=list)
-
-
-class BadRows(Refused):
-    """Rows are bad, and nothing was imported. Every finding names its line."""
-
-    def __init__(self, rows: Sequence[BadRow]) -> None:
-        self.rows = tuple(rows)
-        super().__init__(
-            replace(finding, message=f"Line {bad.line}: {finding.message}")
-            for bad in rows
-            for finding in bad.findings
-        )
+    bad: Spool[BadRow] = field(default_factory=no_bad_rows)
 
 
 @dataclass(slots=True)
@@ -65,8 +47,8 @@ class _Import:
     at: datetime
     actor: str
     outcome: ImportOutcome
-    lines: dict[str, Row] = field(default_factory=dict)
-    """The row of each slug that the file has had so far."""
+    seen: SeenRows = field(default_factory=SeenRows)
+    """The good rows that the file has had so far."""
     waiting: list[registry.NewCustomer] = field(default_factory=list)
     """Who is to be added with the batch: one statement for all costs a tenth of one for each."""
 
@@ -149,12 +131,12 @@ def _known(session: Session, batch: Sequence[Row]) -> dict[str, _Known]:
 
 
 def _import_row(work: _Import, row: Row, known: dict[str, _Known]) -> None:
-    twice = work.lines.get(row.slug)
-    if twice is not None:
-        if replace(twice, line=row.line) == row:
+    first = work.seen.first(row)
+    if first is not None:
+        if first.same:
             work.outcome.unchanged += 1
         else:
-            work.outcome.bad.append(BadRow(row.line, row.slug, (_twice(row, twice),)))
+            work.outcome.bad.add(BadRow(row.line, row.slug, (_twice(row, first),)))
         return
     try:
         certificate = _certificate(work, row)
@@ -164,9 +146,9 @@ def _import_row(work: _Import, row: Row, known: dict[str, _Known]) -> None:
         else:
             _compare(work, row, recorded, certificate)
     except Refused as refused:
-        work.outcome.bad.append(BadRow(row.line, row.slug, refused.findings))
+        work.outcome.bad.add(BadRow(row.line, row.slug, refused.findings))
     else:
-        work.lines[row.slug] = row
+        work.seen.add(row)
 
 
 def _certificate(work: _Import, row: Row) -> PushCertificate | None:
@@ -271,7 +253,7 @@ def _differences(row: Row, recorded: _Known) -> tuple[registry.Changes, list[str
     return changes, other
 
 
-def _twice(row: Row, first: Row) -> Finding:
+def _twice(row: Row, first: First) -> Finding:
     return Finding(
         "slug_twice",
         f"'{row.slug}' is in line {first.line} as well, with something else.",

@@ -5,20 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from lifecycle.errors import Refused, refuse
-from lifecycle.vendor.csv_cells import as_it_was, harmless
+from lifecycle.vendor.csv_cells import harmless
+from lifecycle.vendor.customer_csv import CsvLines, reading
 
 COLUMNS = (
     *("slug", "name", "email", "apple_account", "certificate"),
     *("contacts", "language", "tags", "notes", "kind"),
 )
 REQUIRED = COLUMNS[:3]
-MAX_ROWS = 2_000_000
-"""Of a file; each takes some 200 bytes of memory."""
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Parsed JSON can take 25 times as much memory as its text."""
 SEVERAL = ("contacts", "tags")
@@ -50,68 +50,58 @@ class Row:
     given: frozenset[str] = frozenset(COLUMNS)
 
 
-def read_customers(data: bytes, form: str) -> list[Row]:
+class Rows(Protocol):
+    """Rows of which the number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+def read_customers(file: BinaryIO, form: str) -> Rows:
     """The customers of a file (UTF-8, with or without a BOM).
 
+    A CSV file is looked through at once, and its rows are read from it again when they are asked
+    for: they are never all in memory.
+
     Args:
-        data: the file.
+        file: from its beginning, as often as its rows are asked for.
         form: ``csv`` (with a header line) or ``json`` (a list of objects).
 
     Raises:
-        Refused: it is not such a file, or a required column is missing.
+        Refused: it is not such a file, cannot be read, or a required column is missing. From
+            the rows, too, if the file is not what it was: ``file_changed`` then, or any other.
     """
-    if form == "json" and len(data) > MAX_JSON_BYTES:
+    if form == "json":
+        return _read_json(_json_text(file))
+    return _CsvRows(file)
+
+
+class _CsvRows:
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = CsvLines(file, lambda names: _require_columns(names, "The header line"))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[Row]:
+        given: frozenset[str] = frozenset()
+        for line, values in self._lines:
+            given = given or frozenset(values)
+            yield _row(line, values, given)
+
+
+@reading()
+def _json_text(file: BinaryIO) -> str:
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_JSON_BYTES:
         raise refuse(
             "json_too_large",
-            f"The file has {len(data) // 2**20} MiB; at most {MAX_JSON_BYTES // 2**20} are read.",
+            f"The file has {size // 2**20} MiB; at most {MAX_JSON_BYTES // 2**20} are read.",
             "Write it as CSV, or split it.",
         )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise refuse(
-            "csv_not_utf8", "The file is not UTF-8 text.", "Save it as CSV (UTF-8)."
-        ) from None
-    return _read_json(text) if form == "json" else _read_csv(text)
-
-
-def _read_csv(text: str) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[Row] = []
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        _require_columns(header, "The header line")
-        reader.fieldnames = header
-        given = frozenset(header)
-        for values in reader:
-            if len(rows) >= MAX_ROWS:
-                raise _too_many()
-            rows.append(_row(reader.line_num, _cells(values, reader.line_num), given))
-    except csv.Error as error:
-        raise refuse(
-            "csv_malformed",
-            f"Line {reader.line_num} is not CSV ({error}).",
-            "Mend the quotes on that line.",
-        ) from None
-    return rows
-
-
-def _too_many() -> Refused:
-    return refuse(
-        "customers_too_many",
-        f"The file has more than {MAX_ROWS:,} customers.",
-        "Split it, and import one part after the other.",
-    )
-
-
-def _cells(values: Mapping[str | None, Any], line: int) -> dict[str, str | None]:
-    if None in values:  # where DictReader puts the values that have no column
-        raise refuse(
-            "csv_row_too_long",
-            f"Line {line} has more values than the header line has columns.",
-            "Put a value with a comma in it into double quotes.",
-        )
-    return {str(k): None if v is None else as_it_was(v) for k, v in values.items()}
+    file.seek(0)
+    return file.read().decode("utf-8-sig")
 
 
 def _read_json(text: str) -> list[Row]:
@@ -171,8 +161,7 @@ def _wrong_columns(what: str, wrong: str) -> Refused:
 
 def _row(line: int, values: Mapping[str, Any], given: frozenset[str]) -> Row:
     cells: dict[str, Any] = {}
-    for name in COLUMNS:
-        value = values.get(name)
+    for name, value in values.items():
         if name in SEVERAL:
             words = value if isinstance(value, list) else _words(value)
             cells[name] = tuple(str(word).strip() for word in words)

@@ -18,7 +18,7 @@ from lifecycle.errors import Finding, Refused, refuse
 from lifecycle.mdm_servers.sql_dump import rows as rows_of_dump
 from lifecycle.pki.push_certificate import PushCertificate
 from lifecycle.pki.upload import read_upload
-from lifecycle.vendor.bulk import BadRow
+from lifecycle.vendor.bad_rows import BadRow
 from lifecycle.vendor.customer_file import Row
 from lifecycle.vendor.models import Certificate, Claim, Customer
 from lifecycle.vendor.store import ACTIVE

@@ -183,7 +183,8 @@ def add_all(session: Session, new: Sequence[NewCustomer], *, at: datetime, actor
     if not new:
         return
     session.flush()
-    session.execute(insert(Customer), [_columns(one, at) for one in new])
+    table = Customer.__table__  # type: ignore[attr-defined]
+    session.execute(insert(table), [_columns(one, at) for one in new])
     worded = [one for one in new if one.contacts or one.tags]
     if worded:
         found = store.customers_by_slug(session, [one.slug for one in worded])

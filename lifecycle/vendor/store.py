@@ -81,8 +81,7 @@ def customer_by_id(session: Session, customer_id: int) -> Customer:
 
 def customers_by_slug(session: Session, slugs: Sequence[str]) -> list[Customer]:
     """Those of the customers that there are, by key; locked like one."""
-    chosen = select(Customer).where(col(Customer.slug).in_(slugs)).order_by(col(Customer.id))
-    return list(session.exec(_locked(session, chosen)))
+    return list(session.exec(_locked(session, _with_slugs()), params={"slugs": slugs}))
 
 
 def lock_customers(session: Session, ids: Sequence[int]) -> None:
@@ -284,12 +283,24 @@ def _instances(session: Session, ids: Sequence[int]) -> dict[int, InstanceFacts]
 
 
 # Made once. The worker asks these for each customer that is due, and to make the statements took
-# it longer than to read what they find.
+# it longer than to read what they find. A statement with the values in it is also one of the
+# things that Python finds to be garbage late, and an import makes thousands.
 
 
 @cache
 def _customer() -> SelectOfScalar[Customer]:
     return select(Customer).where(col(Customer.id) == bindparam("id"))
+
+
+@cache
+def _with_slugs() -> SelectOfScalar[Customer]:
+    chosen = select(Customer).where(col(Customer.slug).in_(bindparam("slugs")))
+    return chosen.order_by(col(Customer.id))
+
+
+@cache
+def _words(of: Any, word: Any) -> Select[int, str]:
+    return select(of, word).where(col(of).in_(bindparam("customers"))).order_by(col(word))
 
 
 @cache
@@ -522,9 +533,7 @@ def _words_of(
     found: dict[int, tuple[str, ...]] = {}
     if not ids:
         return found
-    for customer_id, said in session.exec(
-        select(of, word).where(col(of).in_(ids)).order_by(col(word))
-    ):
+    for customer_id, said in session.exec(_words(of, word), params={"customers": ids}):
         found[customer_id] = (*found.get(customer_id, ()), said)
     return found
 

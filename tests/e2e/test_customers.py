@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,56 @@ def test_bad_rows_are_limited_on_the_terminal_and_complete_in_a_file(
     assert bad.read_text().count("\n") == 251
     documented = vendor.run("customer", "import", str(file), "--json")
     assert len(json.loads(documented.stdout)["bad"]) == 250
+
+
+def test_the_document_of_an_import_is_laid_out_as_every_other(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.csv"
+    for rows, added, bad in (("", 0, 0), ("é \u2028,,no\na,A,it@a.example\n", 1, 3)):
+        file.write_text("slug,name,email\n" + rows)
+        said = vendor.run("customer", "import", str(file), "--json", "--keep-going").stdout
+        found = json.loads(said)
+        assert (found["added"], len(found["bad"])) == (added, bad)
+        assert said == json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_a_list_may_come_from_standard_input_or_a_pipe(vendor: Vendor, tmp_path: Path) -> None:
+    def listed(slug: str) -> bytes:
+        return f"slug,name,email\n{slug},N,it@{slug}.example\nBAD,N,it@b.example\n".encode()
+
+    config = str(vendor.directory / "config.toml")
+    words = ["--config", config, "customer", "import", "--keep-going"]
+    done = CliRunner().invoke(app, [*words, "-"], input=listed("dahlia"))
+    assert (done.exit_code, done.stdout) == (4, "Added 1, changed 0, unchanged 0.\n")
+    assert "Line 3: 'BAD' cannot be a slug" in done.stderr
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[listed("elder")])
+    writer.start()
+    done = CliRunner().invoke(app, [*words, str(pipe)])
+    writer.join()
+    assert (done.exit_code, done.stdout) == (4, "Added 1, changed 0, unchanged 0.\n")
+    assert {"dahlia", "elder"} <= {row["slug"] for row in vendor.json("customer", "list")}
+
+
+def test_a_list_that_cannot_be_one_is_refused_before_it_is_read(
+    vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.customer_files.MAX_LIST", 2**20)
+    file = tmp_path / "customers.csv"
+    with file.open("wb") as opened:
+        opened.truncate(2**20 + 1)
+    config = str(vendor.directory / "config.toml")
+    for given in (str(file), "-"):
+        words = ["--config", config, "customer", "import", given]
+        refused = CliRunner().invoke(app, words, input=file.read_bytes())
+        assert refused.exit_code == 3
+        assert "is larger than 1 MiB" in refused.stderr
+    refused = vendor.run("customer", "import", str(tmp_path / "nothing.csv"))
+    assert refused.exit_code == 3
+    assert "nothing.csv cannot be read (No such file or directory)" in refused.stderr
 
 
 def test_every_one_of_a_hundred_bad_rows_is_named_by_line_and_reason(

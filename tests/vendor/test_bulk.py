@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,14 @@ from hypothesis import strategies as st
 from sqlmodel import func, select
 
 from bench.keys import keys
-from lifecycle.errors import Refused, refuse
+from lifecycle.errors import Refused, Severity, refuse
 from lifecycle.lab.authority import Authority
 from lifecycle.lab.clock import LabClock
-from lifecycle.vendor.audit import verify_log
-from lifecycle.vendor.bulk import BadRows, ImportOutcome, exported, import_customers
-from lifecycle.vendor.customer_file import Row, as_documents, read_customers, write_csv
+from lifecycle.vendor import audit, bulk
+from lifecycle.vendor.audit import latest, verify_log
+from lifecycle.vendor.bad_rows import BadRows
+from lifecycle.vendor.bulk import ImportOutcome, exported, import_customers
+from lifecycle.vendor.customer_file import Row, Rows, as_documents, read_customers, write_csv
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.migrations import upgrade
 from lifecycle.vendor.models import Certificate, Customer
@@ -48,9 +53,28 @@ def load(
     dry_run: bool = False,
     read: Callable[[Path], bytes] = no_file,
 ) -> ImportOutcome:
+    return load_rows(
+        database,
+        read_customers(BytesIO(data.encode()), form),
+        keep_going=keep_going,
+        update=update,
+        dry_run=dry_run,
+        read=read,
+    )
+
+
+def load_rows(
+    database: Database,
+    rows: Rows,
+    *,
+    keep_going: bool = False,
+    update: bool = False,
+    dry_run: bool = False,
+    read: Callable[[Path], bytes] = no_file,
+) -> ImportOutcome:
     return import_customers(
         database,
-        read_customers(data.encode(), form),
+        rows,
         read_certificate=read,
         keep_going=keep_going,
         update=update,
@@ -173,6 +197,154 @@ def test_one_slug_twice_names_both_lines(database: Database) -> None:
     assert load(database, same).unchanged == 1
 
 
+def test_a_slug_twice_is_found_however_far_apart_and_only_good_rows_count(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    between = "".join(f"c-{n},C,it@c.example\n" for n in range(5))
+    rows = f"slug,name,email\na,,it@a.example\na,A,it@a.example\n{between}a,Other,it@a.example\n"
+    outcome = load(database, rows + "a,A,it@a.example\n", keep_going=True)
+    assert (outcome.added, outcome.unchanged) == (6, 1)
+    assert [(bad.line, bad.findings[0].code) for bad in outcome.bad] == [
+        (2, "name_missing"),
+        (9, "slug_twice"),
+    ]
+    assert "line 3" in [*outcome.bad][1].findings[0].message
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_more_rows_take_hardly_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bool
+) -> None:
+    monkeypatch.setattr(audit, "WRITTEN", 500)
+
+    def peak(count: int) -> int:
+        url = f"sqlite:///{tmp_path / str(count)}.sqlite"
+        upgrade(url)
+        database = Database(url)
+        file = tmp_path / "customers.csv"
+        with file.open("w") as text:
+            text.write("slug,name,email,apple_account\n")
+            for n in range(count):
+                email = "nowhere" if bad else f"it@c{n}.example"
+                text.write(f"c-{n},Customer {n},{email},push@c{n}.example\n")
+        with file.open("rb") as data:
+            gc.disable()  # so that what would be garbage for long counts, too
+            tracemalloc.start()
+            try:
+                outcome = import_customers(
+                    database,
+                    read_customers(data, "csv"),
+                    read_certificate=no_file,
+                    keep_going=True,
+                    at=NOW,
+                    actor="operator:anna",
+                )
+                most = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+                gc.enable()
+        assert (outcome.added, len(outcome.bad)) == ((0, count) if bad else (count, 0))
+        database.close()
+        return most
+
+    peak(600)  # what is made once
+    each = (peak(4_000) - peak(1_500)) / 2_500
+    assert each < 60, f"{each:.0f} bytes more for each row"
+
+
+def test_a_refusal_carries_the_findings_of_two_hundred_bad_rows_and_has_them_all(
+    database: Database,
+) -> None:
+    rows = "".join(f"BAD {n},N,it@n.example\n" for n in range(1200))
+    with pytest.raises(BadRows) as refused:
+        load(database, "slug,name,email\n" + rows)
+    assert len(refused.value.findings) == 200
+    assert [bad.line for bad in refused.value.rows] == list(range(2, 1202))
+    assert {bad.findings[0].severity for bad in refused.value.rows} == {Severity.REFUSE}
+
+
+def test_what_is_logged_of_an_import_is_in_the_order_of_the_rows(
+    database: Database, certificates: dict[str, bytes]
+) -> None:
+    load(database, "slug,name,email,notes\nold,Old,it@o.example,before\n")
+    rows = [f"c-{n},C,it@c.example,,\n" for n in range(1200)]
+    rows.insert(1000, "old,Old,it@o.example,after,0.pem\n")  # begins a batch
+    load(
+        database,
+        "slug,name,email,notes,certificate\n" + "".join(rows),
+        read=lambda path: certificates[str(path)],
+        update=True,
+    )
+    with database.reading() as session:
+        assert verify_log(session).problem is None
+        entries = latest(session, 1202)
+    said = [(entry.action, entry.subject) for entry in entries]
+    assert said[1000:1002] == [("customer_edited", "old"), ("certificate_adopted", "old")]
+    assert entries[1000].detail == {"notes": ["before", "after"]}
+    assert said[:1000] + said[1002:] == [("customer_added", f"c-{n}") for n in range(1200)]
+
+
+@pytest.mark.parametrize("more", ["", "b,B,it@b.example\n", "b,B\n\n"])
+def test_a_file_that_is_changed_while_it_is_read_is_refused_and_nothing_is_imported(
+    database: Database, tmp_path: Path, more: str
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text("slug,name,email\na,A,it@a.example\n")
+    with file.open("rb") as data:
+        rows = read_customers(data, "csv")
+        file.write_text(f"slug,name,email\n{more}")
+        with pytest.raises(Refused) as refused:
+            load_rows(database, rows)
+    assert refused.value.codes == ("file_changed",)
+    assert count(database) == 0
+
+
+def test_rows_that_are_given_up_half_way_leave_the_file_open_and_do_not_miss_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text("slug,name,email\na,A,it@a.example\nb,B,it@b.example\n")
+    with file.open("rb") as data:
+        rows = read_customers(data, "csv")
+        next(iter(rows))
+        assert [row.slug for row in rows] == ["a", "b"]
+        left = iter(rows)
+        next(left)
+    del left  # pytest turns into an error what is raised here
+
+
+def test_a_file_that_is_no_text_any_more_is_refused(database: Database) -> None:
+    data = BytesIO(b"slug,name,email\na,A,it@a.example\n")
+    rows = read_customers(data, "csv")
+    data.seek(16)
+    data.write(b"\xff")
+    with pytest.raises(Refused) as refused:
+        load_rows(database, rows)
+    assert refused.value.codes == ("csv_not_utf8",)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_refused(database: Database) -> None:
+    class Broken(BytesIO):
+        broken = False
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.broken:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+        read1 = read
+
+    data = Broken(b"slug,name,email\na,A,it@a.example\n")
+    rows = read_customers(data, "csv")
+    data.broken = True
+    for read in (lambda: load_rows(database, rows), lambda: read_customers(data, "json")):
+        with pytest.raises(Refused) as refused:
+            read()
+        assert refused.value.codes == ("file_unreadable",)
+        assert "Input/output error" in str(refused.value)
+
+
 def test_one_certificate_for_two_rows_names_both_customers(
     database: Database, certificates: dict[str, bytes]
 ) -> None:
@@ -221,6 +393,21 @@ def test_what_is_no_list_of_customers_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('slug,"name', 1),
+        ('slug,name,email\n"a', 2),
+        ('slug,name,email\n\na,A,it@a.example\n\nb,"B"x,it@b.example\nc,C,it@c.example\n', 5),
+        ('slug,name,email\na,"A\nA",it@a.example\nb,"B,it@b.example\nc,C,it@c.example\n', 4),
+    ],
+)
+def test_what_is_no_csv_is_named_by_the_line_that_its_row_begins_in(rows: str, line: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read_customers(BytesIO(rows.encode()), "csv")
+    assert f"Line {line} is not CSV" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("column", "value", "code"),
     [
         ("language", "tlh", "language_unknown"),
@@ -242,9 +429,9 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
 @example("name", "'=formula")
 def test_any_words_survive_the_way_through_a_file(name: str, notes: str) -> None:
     row = Row(2, "a", name.strip(), "it@a.example", notes=notes.replace("\r", "").strip())
-    (back,) = read_customers("".join(write_csv([row])).encode(), "csv")
+    (back,) = read_customers(BytesIO("".join(write_csv([row])).encode()), "csv")
     assert (back.name, back.notes) == (row.name, row.notes)
-    (back,) = read_customers(json.dumps(as_documents([row])).encode(), "json")
+    (back,) = read_customers(BytesIO(json.dumps(as_documents([row])).encode()), "json")
     assert (back.name, back.notes) == (row.name, row.notes)
 
 
