@@ -410,6 +410,7 @@ LIMITS = {
     "full CSV, rows/s": "≥ 100,000",
     "full CSV, MiB at most": "≤ 200",
     "import, rows/s": "≥ 10,000",
+    "import, MiB at most": "≤ 200",
 }
 
 

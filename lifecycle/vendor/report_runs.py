@@ -9,14 +9,12 @@ import heapq
 import marshal
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from tempfile import TemporaryFile
-from typing import IO
+from typing import BinaryIO
 
-from lifecycle.disk import disk_trouble
-from lifecycle.errors import Unavailable
+from lifecycle.disk import naming_disk_trouble
+from lifecycle.spool import temporary_file, temporary_folder
 
 HELD = 8 * 1024 * 1024
 """Characters that are held before they are written as a run."""
@@ -31,16 +29,6 @@ class Run:
     blocks: tuple[tuple[int, int], ...]
 
 
-def temporary_file() -> IO[bytes]:
-    """A file that nobody else can open, and that is gone with the last process that has it open.
-
-    Raises:
-        Unavailable: it cannot be made.
-    """
-    with _naming_the_folder():
-        return TemporaryFile(prefix="pushcert-", buffering=0)
-
-
 class Sorter:
     """Takes records in any order.
 
@@ -53,11 +41,11 @@ class Sorter:
     """
 
     def __init__(
-        self, open_file: Callable[[], IO[bytes]] = temporary_file, held: int = HELD
+        self, open_file: Callable[[], BinaryIO] = temporary_file, held: int = HELD
     ) -> None:
         self.runs: list[Run] = []
         self._open_file = open_file
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
         self._most = held
         self._held: list[str] = []
         self._size = self._end = 0
@@ -66,7 +54,7 @@ class Sorter:
         """Takes some records.
 
         Raises:
-            Unavailable: the file cannot be written.
+            DiskFull, DiskReadOnly: the file cannot be made or written.
         """
         self._held += records
         self._size += sum(map(len, records))
@@ -77,7 +65,7 @@ class Sorter:
         """Writes what is held.
 
         Raises:
-            Unavailable: the file cannot be written.
+            DiskFull, DiskReadOnly: the file cannot be made or written.
         """
         if not self._held:
             return
@@ -85,12 +73,13 @@ class Sorter:
         if self._file is None:
             self._file = self._open_file()
         blocks = []
-        with _naming_the_folder():
+        with naming_disk_trouble(temporary_folder()):
             for start in range(0, len(self._held), BLOCK):
                 block = marshal.dumps(self._held[start : start + BLOCK])
-                _write(self._file, block)
+                self._file.write(block)
                 blocks.append((self._end, len(block)))
                 self._end += len(block)
+            self._file.flush()
         self.runs.append(Run(tuple(blocks)))
         self._held, self._size = [], 0
 
@@ -102,7 +91,7 @@ class Sorter:
         return heapq.merge(*written, self._held)
 
 
-def read(file: IO[bytes], run: Run) -> Iterator[str]:
+def read(file: BinaryIO, run: Run) -> Iterator[str]:
     """A run's records; other processes may read and write the file meanwhile."""
     number = file.fileno()
     # Nobody else can write to the file.
@@ -110,26 +99,6 @@ def read(file: IO[bytes], run: Run) -> Iterator[str]:
     return chain.from_iterable(blocks)
 
 
-def merged(files: Iterable[tuple[IO[bytes], Iterable[Run]]]) -> Iterator[str]:
+def merged(files: Iterable[tuple[BinaryIO, Iterable[Run]]]) -> Iterator[str]:
     """All records of these runs, in order."""
     return heapq.merge(*(read(file, run) for file, runs in files for run in runs))
-
-
-def _write(file: IO[bytes], block: bytes) -> None:
-    left = memoryview(block)
-    while left:
-        left = left[file.write(left) :]
-
-
-@contextmanager
-def _naming_the_folder() -> Iterator[None]:
-    """Raises ``Unavailable`` in the place of the system's own error."""
-    try:
-        yield
-    except OSError as error:
-        fault = disk_trouble(error, "")
-        raise (Unavailable if fault is None else type(fault))(
-            "The report needs a temporary file, and it cannot be written where such files go"
-            f" (TMPDIR, else /tmp): {error.strerror}.",
-            "Make room there, or name another folder in the environment variable TMPDIR.",
-        ) from None

@@ -19,18 +19,19 @@ from datetime import datetime
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from sqlalchemy import text
 from sqlmodel import Session, func, select
 
 from lifecycle.errors import InternalFault, PushcertError
+from lifecycle.spool import temporary_file
 from lifecycle.vendor.database import Database
 from lifecycle.vendor.facts import Policy
 from lifecycle.vendor.models import Customer
 from lifecycle.vendor.report_lines import EVERYBODY, Choice, Lines, line_of
 from lifecycle.vendor.report_reading import Reading
-from lifecycle.vendor.report_runs import Run, Sorter, merged, temporary_file
+from lifecycle.vendor.report_runs import Run, Sorter, merged
 
 WORTH_IT = 20_000
 """Customers from which on a second process is of use."""
@@ -221,7 +222,7 @@ def _together(
 
 
 def _serve(
-    mine: Connection, database: Database, order: Order, file: IO[bytes], parents: Connection
+    mine: Connection, database: Database, order: Order, file: BinaryIO, parents: Connection
 ) -> None:
     """What a reader does: looks where it is told to, until it is given shares, and reads them."""
     parents.close()
@@ -248,7 +249,7 @@ def _serve(
         mine.send(error)
 
 
-def _sorted(lines: Lines, shares: Sequence[Share], file: IO[bytes]) -> tuple[list[Run], list[str]]:
+def _sorted(lines: Lines, shares: Sequence[Share], file: BinaryIO) -> tuple[list[Run], list[str]]:
     """Runs of the shares' records in the file, and who was noted."""
     sorter = Sorter(lambda: file)
     for share in shares:
