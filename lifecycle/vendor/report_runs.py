@@ -16,7 +16,7 @@ from typing import BinaryIO
 from lifecycle.disk import naming_disk_trouble
 from lifecycle.spool import temporary_file, temporary_folder
 
-HELD = 8 * 1024 * 1024
+HELD = 4 * 1024 * 1024
 """Characters that are held before they are written as a run."""
 BLOCK = 256
 """Records of each run that are in memory while the runs are merged."""

@@ -43,6 +43,8 @@ TRIES = 10
 """How often SQLite's readers open their snapshots anew."""
 MOST = 8
 """Processes at most."""
+COLLECTED = 20_000
+"""Objects, ten batches of rows, after which a process looks for some that are of no more use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +230,10 @@ def _serve(
     parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # What was there before is not gone through again: that would copy its memory. And what is
-    # made here are rows and lines, of which nothing is to be collected.
+    # What was there before is not gone through again: that would copy its memory. Of what is made
+    # here, rows and lines, little is to be collected.
     gc.freeze()
-    gc.disable()
+    gc.set_threshold(COLLECTED)
     try:
         given: Any = mine.recv()
         while not isinstance(given, list):
