@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +20,11 @@ from cli.invocation import (
     actor,
     console,
     invocation,
+    json_list,
     opened_file,
     print_json,
     print_json_ending,
+    put_pieces,
     read_file,
     write_file,
     write_pieces,
@@ -325,14 +326,8 @@ def export(
         rows = bulk.exported(
             side.database, offboarded=everyone, tags=tag or (), save_certificate=save
         )
-        if kind == "json":
-            text = json.dumps(as_documents(rows), indent=2, ensure_ascii=False) + "\n"
-        else:
-            text = "".join(write_csv(rows))
-    if out is None:
-        print(text, end="")
-    else:
-        write_file(out, text.encode())
+        lines = chain(json_list(as_documents(rows)), "\n") if kind == "json" else write_csv(rows)
+        put_pieces(out, (line.encode() for line in lines))
 
 
 def _saver(folder: Path, out: Path | None) -> Callable[[str, bytes], str]:

@@ -258,6 +258,16 @@ def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None
         ) from None
 
 
+def put_pieces(path: Path | None, pieces: Iterable[bytes]) -> None:
+    """Writes a file as ``write_pieces`` does, or, where there is no path, to standard output."""
+    if path is not None:
+        write_pieces(path, pieces)
+        return
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+
+
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """One JSON document on stdout."""
     print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
@@ -267,13 +277,20 @@ def print_json_ending(document: Mapping[str, Any], name: str, items: Iterable[An
     """The same of a document whose last value, under ``name``, is a list that is never whole in
     memory."""
     empty = json.dumps({**document, name: []}, indent=2, ensure_ascii=False, default=str)
-    print(empty.removesuffix("]\n}"), end="")
-    comma = ""
+    print(empty.removesuffix("[]\n}"), end="")
+    for piece in json_list(items, "  "):
+        print(piece, end="")
+    print("\n}")
+
+
+def json_list(items: Iterable[Any], indent: str = "") -> Iterator[str]:
+    """A list as ``print_json`` writes it, which is never whole in memory."""
+    before, line = "[", f"\n{indent}  "
     for item in items:
         text = json.dumps(item, indent=2, ensure_ascii=False, default=str)
-        print(comma, text.replace("\n", "\n    "), sep="\n    ", end="")
-        comma = ","
-    print("\n  ]\n}" if comma else "]\n}")
+        yield before + line + text.replace("\n", line)
+        before = ","
+    yield "[]" if before == "[" else f"\n{indent}]"
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import completion
-from cli.invocation import console, invocation, write_pieces
+from cli.invocation import console, invocation, put_pieces
 from cli.progress import working
 from lifecycle.errors import AttentionNeeded
 from lifecycle.wording import counted
@@ -127,7 +126,7 @@ def report(
     else:
         with working("Writing the report"):
             pieces = [piece.encode() for piece in _pieces(shown, form, vendor, now)]
-        _write(pieces, out)
+        put_pieces(out, pieces)
     _fail(
         failing,
         {row.slug for row in found.rows if row.status in failing},
@@ -162,7 +161,7 @@ def _stream_csv(
             noted=failing,
             processes=cores(),
         )
-        _write(pieces, out)
+        put_pieces(out, pieces)
         with side.database.reading() as session:
             signers = reporting.signer_rows(session, side.policy, at)
     _fail(failing, hit, [signer.name for signer in signers if signer.status in failing])
@@ -201,15 +200,6 @@ def _pieces(shown: Report, form: str, vendor: str, now: datetime) -> Iterable[st
             from lifecycle.vendor.report_metrics import as_metrics_text
 
             return (as_metrics_text(shown),)
-
-
-def _write(pieces: Iterable[bytes], out: Path | None) -> None:
-    if out is None:
-        sys.stdout.flush()
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-    else:
-        write_pieces(out, pieces)
 
 
 def _span(text: str | None) -> timedelta | None:

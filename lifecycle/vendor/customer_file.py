@@ -191,13 +191,11 @@ def _as_cell(value: object) -> object:
     return " ".join(value) if isinstance(value, tuple) else value
 
 
-def as_documents(rows: Iterable[Row]) -> list[dict[str, object]]:
+def as_documents(rows: Iterable[Row]) -> Iterator[dict[str, object]]:
     """The rows as JSON objects; what ``read_customers`` reads."""
-    return [
-        {
+    for row in rows:
+        yield {
             field.name: list(value) if isinstance(value, tuple) else value
             for field in fields(Row)
             if field.name in COLUMNS and ((value := getattr(row, field.name)) is not None)
         }
-        for row in rows
-    ]

@@ -157,7 +157,7 @@ def test_what_is_exported_can_be_imported_and_gives_the_same_export(
     first = dump(database)
     assert "'=Acme" in first
     rows = list(exported(database, offboarded=False, tags=(), save_certificate=None))
-    for form, text in (("csv", first), ("json", json.dumps(as_documents(rows)))):
+    for form, text in (("csv", first), ("json", json.dumps(list(as_documents(rows))))):
         url = f"sqlite:///{tmp_path / form}.sqlite"
         upgrade(url)
         other = Database(url)
@@ -431,7 +431,7 @@ def test_any_words_survive_the_way_through_a_file(name: str, notes: str) -> None
     row = Row(2, "a", name.strip(), "it@a.example", notes=notes.replace("\r", "").strip())
     (back,) = read_customers(BytesIO("".join(write_csv([row])).encode()), "csv")
     assert (back.name, back.notes) == (row.name, row.notes)
-    (back,) = read_customers(BytesIO(json.dumps(as_documents([row])).encode()), "json")
+    (back,) = read_customers(BytesIO(json.dumps(list(as_documents([row]))).encode()), "json")
     assert (back.name, back.notes) == (row.name, row.notes)
 
 
