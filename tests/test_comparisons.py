@@ -27,6 +27,7 @@ NO_SECRET = {
     "digest[0] != _SEQUENCE": "a DER tag",
     "digest.hexdigest() != said.sha256": "of a file, in a manifest beside it",
     "digest != asset_file(name).digest": "of a public file",
+    "shard.contents[place] == _hash_of(row)": "of a row of a list, to know it again",
     "visitor != request.cookies.get(VISITOR_COOKIE)": "whether our own value must be set anew",
     "OutboxMessage.kind == Kind.DIGEST": "a kind of message",
     "entry.hash == entry_hash(": "of the audit log",
