@@ -143,7 +143,7 @@ def _stream_csv(
     tags: Sequence[str],
     out: Path | None,
 ) -> None:
-    """The form that programs read of everybody: it goes out as it is read."""
+    """The form that programs read of everybody, in memory that does not grow with them."""
     from lifecycle.sweep.pool import cores
     from lifecycle.vendor import reporting
 
