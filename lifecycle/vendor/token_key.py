@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lifecycle.errors import PushcertError, Refused, Unavailable, refuse
+from lifecycle.pki.digest_info import sha256_info
 from lifecycle.pki.pkcs11_uri import Pkcs11Uri
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 Pin = Callable[[], bytes | None]
 """Fetches the PIN when it is needed, and not before; None: the token wants none."""
-
-_SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
-"""DigestInfo of SHA-256 (RFC 8017, 9.2, note 1), for tokens that do not hash by themselves."""
 
 Outcome = TypeVar("Outcome")
 
@@ -267,8 +265,9 @@ class TokenKey:
         if opened.hashes:
             made = opened.key.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS, pin=pin)
         else:
-            digest = _SHA256_INFO + hashlib.sha256(data).digest()
-            made = opened.key.sign(digest, mechanism=Mechanism.RSA_PKCS, pin=pin)
+            # For tokens that do not hash by themselves.
+            info = sha256_info(data)
+            made = opened.key.sign(info, mechanism=Mechanism.RSA_PKCS, pin=pin)
         return bytes(made)
 
     def _translated(self, fault: Exception) -> PushcertError:
